@@ -1,0 +1,115 @@
+"""What a file is, by its content; its name only tells apart kinds of text."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from typing import Literal
+
+from domicile.errors import DocumentError
+
+Kind = Literal["pdf", "docx", "xlsx", "pptx", "odt", "epub", "msg", "rtf", "eml", "md", "html", "csv", "tsv", "txt"]
+
+_BY_SUFFIX: dict[str, Kind] = {
+    "md": "md", "markdown": "md", "mdown": "md", "mkd": "md", "mdx": "md",
+    "html": "html", "htm": "html", "xhtml": "html", "shtml": "html",
+    "csv": "csv", "tsv": "tsv", "tab": "tsv", "eml": "eml",
+}  # fmt: skip
+_MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"\x89PNG\r\n\x1a\n", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"GIF87a", "a GIF image"),
+    (b"GIF89a", "a GIF image"),
+    (b"II*\x00", "a TIFF image"),
+    (b"MM\x00*", "a TIFF image"),
+    (b"BM\x00", "a bitmap image"),
+    (b"RIFF", "a RIFF container"),
+    (b"\x1f\x8b", "gzip data"),
+    (b"BZh", "bzip2 data"),
+    (b"\xfd7zXZ\x00", "xz data"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (b"Rar!\x1a\x07", "a RAR archive"),
+    (b"\x28\xb5\x2f\xfd", "zstandard data"),
+    (b"\x7fELF", "a program"),
+    (b"MZ\x90\x00", "a program"),
+    (b"SQLite format 3\x00", "an SQLite database"),
+    (b"ID3", "an MP3 recording"),
+    (b"OggS", "an Ogg recording"),
+    (b"PAR1", "a Parquet file"),
+    (b"%!PS", "a PostScript file"),
+)
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_HTML_START = re.compile(rb"\s*(?:<\?xml[^>]{0,200}\?>\s*)?(?:<!--.{0,2000}?-->\s*)?<(?:!doctype\s+html|html|head|body)\b",
+                         re.IGNORECASE | re.DOTALL)  # fmt: skip
+_SVG_START = re.compile(rb"\s*(?:<\?xml[^>]{0,200}\?>\s*)?<svg\b", re.IGNORECASE)
+
+
+def detect(name: str, data: bytes) -> Kind:
+    """The kind of a file.
+
+    Raises:
+        DocumentError: it is empty, encrypted, or of no kind that holds text.
+    """
+    if not data.strip(b" \t\r\n\x0b\x0c\x00\xef\xbb\xbf\xff\xfe"):
+        raise DocumentError("empty", "the file is empty")
+    if b"%PDF-" in data[:1024]:
+        return "pdf"
+    if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return _inside_zip(data)
+    if data.startswith(_OLE):
+        return _inside_ole(data)
+    if data.startswith(b"{\\rtf"):
+        return "rtf"
+    for magic, what in _MAGIC:
+        if data.startswith(magic):
+            raise DocumentError("binary", f"the file is {what}, which holds no text to read")
+    if _SVG_START.match(data[:1024]):
+        raise DocumentError("unsupported", "SVG drawings are not supported")
+    return _textual(name, data)
+
+
+def _textual(name: str, data: bytes) -> Kind:
+    suffix = name.rpartition(".")[2].lower() if "." in name else ""
+    hint = _BY_SUFFIX.get(suffix, "txt")
+    # Zero bytes out, so that the start of a UTF-16 page reads like that of any other.
+    if hint in ("txt", "csv", "tsv", "md") and _HTML_START.match(data[:8192].replace(b"\x00", b"").lstrip(b"\xef\xbb\xbf\xff\xfe")):
+        return "html"
+    return hint
+
+
+def _inside_zip(data: bytes) -> Kind:
+    """Office files are zip archives; their members say which."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = {member.filename for member in archive.infolist()}
+            mimetype = archive.read("mimetype")[:100] if "mimetype" in members else b""
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError, EOFError, KeyError) as error:
+        raise DocumentError("broken", "the file is a damaged zip archive") from error
+    except Exception as error:  # zlib and struct raise their own
+        raise DocumentError("broken", "the file is a damaged zip archive") from error
+    for folder, kind in (("word/", "docx"), ("xl/", "xlsx"), ("ppt/", "pptx")):
+        if any(member.startswith(folder) for member in members):
+            return kind  # type: ignore[return-value]
+    if mimetype.startswith(b"application/epub"):
+        return "epub"
+    if mimetype.startswith(b"application/vnd.oasis.opendocument.text"):
+        return "odt"
+    if mimetype:
+        raise DocumentError("unsupported", f"files of type {mimetype.decode('ascii', 'replace')} are not supported")
+    raise DocumentError("binary", "the file is a zip archive: ingest its contents instead")
+
+
+def _inside_ole(data: bytes) -> Kind:
+    """Old Office files, mails of Outlook, and new Office files under a password."""
+    def holds(stream: str) -> bool:
+        return stream.encode("utf-16-le") in data
+
+    if holds("EncryptedPackage") or holds("EncryptionInfo"):
+        raise DocumentError("encrypted", "the file is protected by a password")
+    if holds("__substg1.0_"):
+        return "msg"
+    for stream, what in (("WordDocument", "old Word (.doc)"), ("Workbook", "old Excel (.xls)"), ("PowerPoint", "old PowerPoint (.ppt)")):
+        if holds(stream):
+            raise DocumentError("unsupported", f"{what} files are not supported: save the file in the current format")
+    raise DocumentError("binary", "the file is a compound binary file of no known kind")

@@ -1,0 +1,100 @@
+"""The manifest of a generation: what it consists of, with the hash of every file and of itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import PurePosixPath
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from domicile.errors import IndexDamaged
+
+_Strict = ConfigDict(extra="forbid", frozen=True)
+
+
+class FileEntry(BaseModel):
+    model_config = _Strict
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    size: int = Field(ge=0)
+
+
+class SegmentEntry(BaseModel):
+    """A sealed segment. ``dead`` rows are struck out by the file ``tombstones``, a bitmap over its rows, little-endian."""
+
+    model_config = _Strict
+    id: str = Field(pattern="^[0-9]{6}$")
+    rows: int = Field(ge=1)
+    tombstones: str | None = None
+    dead: int = Field(default=0, ge=0)
+
+    @property
+    def folder(self) -> str:
+        return f"segments/{self.id}"
+
+
+class EmbedderEntry(BaseModel):
+    model_config = _Strict
+    name: str
+    fingerprint: str
+    dimensions: int = Field(ge=1)
+
+
+class Counts(BaseModel):
+    model_config = _Strict
+    documents: int = Field(ge=0)
+    chunks: int = Field(ge=0)
+
+
+class Manifest(BaseModel):
+    """One generation. Paths are relative to the collection's folder."""
+
+    model_config = _Strict
+    format: Literal[1] = 1
+    collection: str
+    generation: int = Field(ge=1)
+    parent: int | None
+    parent_sha256: str | None
+    created: str
+    embedder: EmbedderEntry
+    language: str
+    segments: tuple[SegmentEntry, ...]
+    lexical: str
+    counts: Counts
+    files: dict[str, FileEntry]
+
+    @field_validator("files")
+    @classmethod
+    def _inside(cls, value: dict[str, FileEntry]) -> dict[str, FileEntry]:
+        for name in value:
+            path = PurePosixPath(name)
+            if path.is_absolute() or ".." in path.parts or str(path) != name:
+                raise ValueError(f"{name!r} is not a plain relative path")
+        return value
+
+    def encode(self) -> bytes:
+        """The bytes of the manifest file; its last key is the sha256 of all that stands before it."""
+        body = self.model_dump(mode="json")
+        return json.dumps(body | {"sha256": _own_hash(body)}, indent=1).encode()
+
+    @classmethod
+    def decode(cls, data: bytes, name: str) -> Self:
+        """Read a manifest file.
+
+        Raises:
+            IndexDamaged: torn, edited, or of another format.
+        """
+        try:
+            body = json.loads(data)
+            claimed = body.pop("sha256")
+            manifest = cls.model_validate(body)
+        except (ValueError, KeyError, AttributeError, ValidationError) as error:
+            raise IndexDamaged(f"{name}: not a readable manifest ({type(error).__name__})") from None
+        if claimed != _own_hash(body):
+            raise IndexDamaged(f"{name}: does not match its own hash")
+        return manifest
+
+
+def _own_hash(body: dict[str, object]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,0 +1,224 @@
+"""The answer use case: retrieve, weigh the evidence, pack, route, generate, ground, cite.
+
+An answer is a stream: pieces of text as soon as they are grounded, then the ``Answer`` itself, whose ``answer`` is
+exactly those pieces joined. Nothing that no quote supports ever enters the stream.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from domicile import grounding, labels, prompts
+from domicile.domain import Answer, AnswerMode, Citation, Decision, Evidence, Label, ModelStatus, Principal, Prompt, Usage
+from domicile.errors import Cancelled, Damaged, ModelMissing, ModelSlow
+from domicile.evidence import EvidenceSelector
+from domicile.labels import LOCAL, PartialLabel
+from domicile.ports import Generator, Index
+from domicile.retrieval import Retriever, Stopwatch
+
+TOP_K = 10
+MAX_SENTENCES = 2
+"""Sentences that the language model may say; it is small, and its first one is its best."""
+SLOW_SECONDS = 60.0
+"""How long a missed deadline shows in ``/readyz``."""
+
+ABSTAINED = "These documents do not answer that."
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRequest:
+    """A question to a collection.
+
+    Attributes:
+        flags: residency flags of the request; they can only narrow.
+    """
+
+    question: str
+    collection: str
+    principal: Principal
+    mode: AnswerMode = "auto"
+    flags: PartialLabel = field(default_factory=PartialLabel)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one answer.
+
+    Attributes:
+        deadline: seconds from the start after which the language model is given up.
+        max_tokens: that it may write.
+        evidence_threshold: the confidence below which an answer abstains.
+    """
+
+    deadline: float = 30.0
+    max_tokens: int = 48
+    evidence_threshold: float = 0.5
+
+
+@dataclass(slots=True)
+class _Draft:
+    """An answer while it is being made."""
+
+    index: Index
+    prompt: Prompt
+    citations: dict[int, Citation]
+    label: Label | None
+    watch: Stopwatch
+    deadline: float
+    cancelled: Callable[[], bool]
+    text: str = ""
+    usage: Usage = Usage()
+
+    def say(self, piece: str) -> str:
+        self.text += piece
+        return piece
+
+
+class Answering:
+    """Answers questions.
+
+    Args:
+        local: the self-hosted language model.
+        extractive: the generator that is always there.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, retriever: Retriever, selector: EvidenceSelector, local: Generator, extractive: Generator,
+                 limits: Limits | None = None, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._retriever = retriever
+        self._selector = selector
+        self._local = local
+        self._extractive = extractive
+        self._limits = limits or Limits()
+        self._clock = clock
+        self._slow_until = -1.0
+
+    def model_status(self) -> ModelStatus:
+        """The state of the language model as answers see it."""
+        status = self._local.status
+        if status.state == "ready" and self._clock() < self._slow_until:
+            return replace(status, state="slow", reason="missed the deadline of a recent answer")
+        return status
+
+    def answer(self, request: AnswerRequest, cancelled: Callable[[], bool] = lambda: False) -> Iterator[str | Answer]:
+        """Answer one question: pieces of text, then the ``Answer``.
+
+        Raises:
+            InvalidRequest, UnknownCollection, NoIntactGeneration, EmbedderMismatch: before the first piece.
+            Overloaded: the language model's queue is full; before the first piece.
+            Cancelled: ``cancelled()`` became true.
+        """
+        watch = Stopwatch(self._clock)
+        deadline = self._clock() + self._limits.deadline
+        index = self._retriever.pin(request.collection, request.principal)
+        question = self._retriever.ask(request.question, "messages")
+        watch.lap("embed")
+        hits = self._retriever.rank(question, index, request.principal, "hybrid", TOP_K, watch)
+        selection = self._selector.select(question, hits)
+        watch.lap("evidence")
+        packed = _verified(index, request.principal, selection.evidence)
+        if not packed or selection.confidence < self._limits.evidence_threshold:
+            yield from _abstain(index, watch)
+            return
+        prompt = prompts.build(question.text, tuple(packed))
+        draft = _Draft(index, prompt, {item.n: citation for item, citation in packed.items()},
+                       _payload_label(prompt, request.flags), watch, deadline, cancelled)
+        if request.mode == "extractive":
+            yield from self._quote(draft, "extractive", receiver=None)
+        else:
+            yield from self._phrase(draft)
+
+    def _phrase(self, draft: _Draft) -> Iterator[str | Answer]:
+        """Let the language model phrase it; where it cannot, or says what nothing supports, quote instead."""
+        supports: list[Evidence] = []
+        try:
+            for sentence in self._sentences(draft):
+                found = grounding.ground(sentence, draft.prompt.evidence, draft.prompt.question)
+                if found is None:
+                    break
+                yield draft.say(f"{' ' if supports else ''}{sentence} [{found.n}]")
+                supports.append(found)
+        except (ModelMissing, Damaged, ModelSlow):
+            if not supports:
+                yield from self._quote(draft, "extractive", receiver=None, degraded="model")
+                return
+        draft.watch.lap("generate")
+        if not supports:
+            yield from self._quote(draft, "replaced", receiver=self._local)
+            return
+        quotes = tuple(dict.fromkeys(supports))
+        for quote in quotes:
+            yield draft.say("\n\n" + prompts.quote_block(quote))
+        yield _finish(draft, "kept", quotes, self._local)
+
+    def _sentences(self, draft: _Draft) -> Iterator[str]:
+        """The sentences that the language model writes, tidied; a last one that was cut off is not one."""
+        pieces = self._local.generate(
+            draft.prompt, max_tokens=self._limits.max_tokens, cancelled=lambda: draft.cancelled() or self._clock() > draft.deadline)
+        buffer = ""
+        said = 0
+        for piece in pieces:
+            if isinstance(piece, Usage):
+                draft.usage = piece
+            elif said < MAX_SENTENCES:
+                buffer += piece
+                while said < MAX_SENTENCES and (split := grounding.next_sentence(buffer)) is not None:
+                    buffer, said = split[1], said + 1
+                    yield grounding.tidy(split[0])
+        if draft.cancelled():
+            raise Cancelled("the caller went away")
+        if self._clock() > draft.deadline:
+            self._slow_until = self._clock() + SLOW_SECONDS
+            raise ModelSlow(f"the language model missed the deadline of {self._limits.deadline:g} s")
+        rest = grounding.tidy(buffer)
+        if said < MAX_SENTENCES and rest.endswith((".", "!", "?")):
+            yield rest
+
+    def _quote(self, draft: _Draft, grounded: Literal["replaced", "extractive"], receiver: Generator | None,
+               degraded: str | None = None) -> Iterator[str | Answer]:
+        """Answer with the best sentences themselves. ``receiver`` is the model that had the payload, if one did."""
+        for piece in self._extractive.generate(draft.prompt, max_tokens=0, cancelled=draft.cancelled):
+            if isinstance(piece, str):
+                yield draft.say(piece)
+        draft.watch.lap("quote")
+        yield _finish(draft, grounded, prompts.best_quotes(draft.prompt.evidence), receiver, degraded)
+
+
+def _verified(index: Index, principal: Principal, evidence: tuple[Evidence, ...]) -> dict[Evidence, Citation]:
+    """The first pieces of evidence that stand verbatim in their document, numbered anew, with their citations."""
+    packed: dict[Evidence, Citation] = {}
+    for item in evidence:
+        if len(packed) == prompts.MAX_FACTS:
+            break
+        document = index.document(item.chunk.document, principal.groups)
+        numbered = replace(item, n=len(packed) + 1)
+        citation = grounding.cite(numbered, "" if document is None else document.text)
+        if citation.verified:
+            packed[numbered] = citation
+    return packed
+
+
+def _payload_label(prompt: Prompt, flags: PartialLabel) -> Label | None:
+    """The label of everything in the prompt; the flags of the request narrow it."""
+    packed = labels.join(item.chunk.label for item in prompt.evidence)
+    return None if packed is None else labels.narrow(packed, flags)
+
+
+def _abstain(index: Index, watch: Stopwatch) -> Iterator[str | Answer]:
+    yield ABSTAINED
+    decision = Decision(route="extractive", sink=None, model=None, region=None, label=None)
+    yield Answer(ABSTAINED, True, "extractive", index.collection.name, index.generation, (), decision, timings_ms=watch.timings)
+
+
+def _finish(draft: _Draft, grounded: Literal["kept", "replaced", "extractive"], quotes: tuple[Evidence, ...],
+            receiver: Generator | None, degraded: str | None = None) -> Answer:
+    decision = Decision(
+        route="extractive" if receiver is None else "local", sink=None if receiver is None else LOCAL,
+        model=None if receiver is None else receiver.name, region=None if receiver is None else LOCAL, label=draft.label)
+    return Answer(
+        draft.text, False, grounded, draft.index.collection.name, draft.index.generation,
+        tuple(draft.citations[quote.n] for quote in quotes), decision, degraded=degraded, usage=draft.usage,
+        timings_ms=draft.watch.timings)

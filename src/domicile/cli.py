@@ -1,0 +1,74 @@
+"""The root command. Built-in commands and those of other packages are imported only when they are chosen."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+
+from domicile import __version__
+from domicile.console import Command
+
+BUILT_IN = {
+    "ask": "ask a collection; the answer comes with checked quotes",
+    "collections": "list the collections of this home",
+    "generations": "list, verify or roll back the generations of a collection",
+    "keys": "create or revoke API keys",
+    "models": "build, verify or list the model artefacts",
+    "search": "find the passages that fit a question",
+    "serve": "serve the OpenAI-compatible API",
+}
+PLUGGED_IN_HELP = {"ingest": "bring documents into a collection", "eval": "measure retrieval and answers"}
+
+
+def plugged_in() -> dict[str, EntryPoint]:
+    """The commands that other packages register in the entry-point group ``domicile.commands``."""
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group="domicile.commands"):
+        earlier = found.get(point.name)
+        if point.name in BUILT_IN or (earlier is not None and earlier.value != point.value):
+            raise SystemExit(f"domicile: two packages provide the command {point.name!r}")
+        found[point.name] = point
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``domicile``; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    points = plugged_in()
+    flags, rest = _leading_flags(arguments)
+    if rest and rest[0] in ("--version", "-V"):
+        sys.stdout.write(f"domicile {__version__}\n")
+        return 0
+    name = rest[0] if rest else "--help"
+    if name in ("--help", "-h", "help"):
+        sys.stdout.write(_help(points))
+        return 0 if rest else 2
+    if name not in BUILT_IN and name not in points:
+        sys.stderr.write(f"domicile: there is no command {name!r}: use one of {', '.join(sorted({*BUILT_IN, *points}))}\n")
+        return 2
+    command: Command = import_module(f"domicile.commands.{name}").main if name in BUILT_IN else points[name].load()
+    return command([*flags, *rest[1:]])
+
+
+def _leading_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split off ``--home DIR`` and ``--json`` where they stand before the command."""
+    position = 0
+    while position < len(arguments):
+        if arguments[position] == "--home":
+            position += 2
+        elif arguments[position] == "--json" or arguments[position].startswith("--home="):
+            position += 1
+        else:
+            break
+    return list(arguments[:position]), list(arguments[position:])
+
+
+def _help(points: dict[str, EntryPoint]) -> str:
+    commands = BUILT_IN | {name: PLUGGED_IN_HELP.get(name, "") for name in points}
+    lines = [f"  {name:<12} {commands[name]}" for name in sorted(commands)]
+    return "\n".join([
+        "usage: domicile [--home DIR] [--json] COMMAND ...", "",
+        "Answers over your documents, with checked quotes and a guarantee of where each byte may travel.", "",
+        *lines, "", "`domicile COMMAND --help` explains each with examples.", ""])

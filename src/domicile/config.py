@@ -1,0 +1,197 @@
+"""Settings: ``domicile.toml`` in the home, then ``DOMICILE_SECTION__KEY`` from the environment. No global instance.
+
+Unknown keys are refused, numbers are bounded, and there is no place to write a secret.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from domicile import labels
+from domicile.domain import Collection
+from domicile.errors import ConfigError, LabelError
+
+_WORD = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+Word = Annotated[str, Field(pattern=_WORD)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Models(_Section):
+    """Each a folder below ``models/`` of the home, or the path of your own folder."""
+
+    embedder: str = "all-minilm-l6-v2"
+    llm: str = "smollm2-135m"
+    threads: int = Field(default=0, ge=0, le=256, description="CPU threads for each model; 0 is every core")
+
+
+class Rule(_Section):
+    """A label for the documents whose URI matches a glob such as ``hr/**``."""
+
+    path: str = Field(min_length=1)
+    label: dict[str, Any]
+
+
+class CollectionSettings(_Section):
+    tenant: Word = "default"
+    groups: list[Word] = []
+    mode: Literal["escalate", "cleared"] = "escalate"
+    language: str = Field(default="en", pattern="^[a-z]{2}$")
+    label: dict[str, Any] = {}
+    rules: list[Rule] = []
+
+
+class Answering(_Section):
+    deadline_seconds: float = Field(default=30.0, gt=0, le=600, description="after it, the extractive answer is given")
+    max_tokens: int = Field(default=48, ge=1, le=1024, description="tokens that the language model may write")
+    evidence_threshold: float = Field(default=0.5, ge=0, le=1, description="below it, the answer abstains")
+    queue: int = Field(default=8, ge=1, le=1024, description="generations that may wait for the language model")
+
+
+class Server(_Section):
+    max_body_bytes: int = Field(default=1_000_000, ge=1_000, le=100_000_000)
+    concurrency: int = Field(default=4, ge=1, le=64, description="threads that search and answer")
+    queue: int = Field(default=64, ge=1, le=10_000, description="requests that may wait for a thread; more get 503")
+
+
+class Ingestion(_Section):
+    max_file_bytes: int = Field(default=200_000_000, ge=1, le=10_000_000_000)
+
+
+class Settings(_Section):
+    models: Models = Models()
+    answering: Answering = Answering()
+    server: Server = Server()
+    ingestion: Ingestion = Ingestion()
+    collections: dict[str, CollectionSettings] = {}
+    regions: dict[str, list[str]] = {}
+
+    @field_validator("collections")
+    @classmethod
+    def _names(cls, value: dict[str, CollectionSettings]) -> dict[str, CollectionSettings]:
+        for name in value:
+            check_collection_name(name)
+        return value
+
+    def region_table(self) -> labels.Regions:
+        """The known regions.
+
+        Raises:
+            ConfigError: a ``[regions]`` entry is wrong.
+        """
+        from iso3166 import countries_by_alpha2
+
+        try:
+            return labels.Regions.known((code.lower() for code in countries_by_alpha2), self.regions)
+        except LabelError as error:
+            raise ConfigError(f"domicile.toml: {error}") from None
+
+    def collection(self, name: str) -> Collection:
+        """The settings of one collection, or the defaults where it has none."""
+        found = self.collections.get(name, CollectionSettings())
+        return Collection(name, found.tenant, frozenset(found.groups) or None, found.mode, found.language)
+
+    def label_sources(self, name: str, regions: labels.Regions) -> tuple[labels.PartialLabel, tuple[tuple[str, labels.PartialLabel], ...]]:
+        """The collection's own label and its rules as (glob, label).
+
+        Raises:
+            ConfigError: a label is malformed; in the configuration that is refused, in a document it is not.
+        """
+        found = self.collections.get(name, CollectionSettings())
+        where = f"collections.{name}"
+        own = _config_label(f"{where}.label", found.label, regions)
+        rules = [(rule.path, _config_label(f"{where}.rules[{i}].label", rule.label, regions)) for i, rule in enumerate(found.rules)]
+        return own, tuple(rules)
+
+    @classmethod
+    def load(cls, home: Path, environment: Mapping[str, str]) -> Self:
+        """Read the home's settings; a missing file is the defaults.
+
+        Raises:
+            ConfigError: one line that names the key and what is allowed.
+        """
+        path = home / "domicile.toml"
+        try:
+            data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            data = {}
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"{path}: {error}") from None
+        for key, value in _overrides(environment):
+            _put(data, key, value)
+        try:
+            settings = cls.model_validate(data)
+        except ValidationError as error:
+            raise ConfigError(f"{path}: {_first(error)}") from None
+        regions = settings.region_table()
+        for name in settings.collections:
+            settings.label_sources(name, regions)
+        return settings
+
+
+def check_collection_name(name: str) -> str:
+    """A collection's name is a folder's name and a model's name, so it is kept plain.
+
+    Raises:
+        ConfigError: not 1 to 64 of ``a-z 0-9 . _ -``, beginning with a letter or digit.
+    """
+    import re
+
+    if not re.fullmatch(_WORD, name):
+        raise ConfigError(f"collection {name!r}: use 1 to 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit")
+    return name
+
+
+def _config_label(where: str, raw: dict[str, Any], regions: labels.Regions) -> labels.PartialLabel:
+    try:
+        return labels.parse(raw, regions)
+    except LabelError as error:
+        raise ConfigError(f"domicile.toml: {where}.{error}") from None
+
+
+def _overrides(environment: Mapping[str, str]) -> list[tuple[list[str], str]]:
+    prefix = "DOMICILE_"
+    return [(key.removeprefix(prefix).lower().split("__"), value) for key, value in sorted(environment.items())
+            if key.startswith(prefix) and "__" in key]
+
+
+def _put(data: dict[str, Any], key: list[str], value: str) -> None:
+    """Set a nested value from the environment: read as JSON where it is JSON, else as text."""
+    try:
+        parsed: Any = json.loads(value)
+    except ValueError:
+        parsed = value
+    table = data
+    for part in key[:-1]:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"DOMICILE_{'__'.join(key).upper()}: {part} is not a section")
+    table[key[-1]] = parsed
+
+
+def _first(error: ValidationError) -> str:
+    """One line for the first problem: the key, what is wrong, and for an unknown key what is allowed."""
+    problem = error.errors(include_url=False, include_input=False)[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {key!r}: allowed here are {', '.join(_allowed(problem['loc'][:-1]))}"
+    return f"{key}: {problem['msg']}"
+
+
+def _allowed(location: tuple[int | str, ...]) -> list[str]:
+    """The keys of the section at this place of the settings."""
+    section: type[BaseModel] = Settings
+    for part in location:
+        if isinstance(part, str) and part in section.model_fields:
+            annotation = section.model_fields[part].annotation
+            inner = [a for a in (annotation, *getattr(annotation, "__args__", ())) if isinstance(a, type) and issubclass(a, BaseModel)]
+            section = inner[0] if inner else section
+    return sorted(section.model_fields)

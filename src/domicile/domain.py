@@ -1,0 +1,244 @@
+"""The nouns, frozen. Standard library only; every other module may import this one.
+
+Offsets are Unicode code points in the text of a document, half open: ``text[start:end]``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+Mode = Literal["hybrid", "dense", "lexical"]
+AnswerMode = Literal["auto", "extractive", "generate"]
+ModelState = Literal["ready", "loading", "missing", "damaged", "slow"]
+
+
+class Sensitivity(StrEnum):
+    """How sensitive a text is, from the least to the most."""
+
+    PUBLIC = "public"
+    INTERNAL = "internal"
+    CONFIDENTIAL = "confidential"
+    RESTRICTED = "restricted"
+
+    @property
+    def rank(self) -> int:
+        return list(Sensitivity).index(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """Where and how a text may be processed. ``domicile.labels`` reads, joins and writes labels.
+
+    Attributes:
+        regions: places as leaves (``de``, ``local``), groups already expanded.
+        sensitivity: the joined maximum.
+        hosted: whether a hosted provider may see the text at all.
+        retention_days: how long a receiver may keep it.
+        categories: what it holds, such as ``pii``; a sink must cover all of them.
+        purposes: what it may be used for.
+        groups: who may read it; ``None`` is every key of the tenant, an empty set is the owner alone.
+    """
+
+    regions: frozenset[str]
+    sensitivity: Sensitivity
+    hosted: bool
+    retention_days: int
+    categories: frozenset[str]
+    purposes: frozenset[str]
+    groups: frozenset[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks. One type serves the command line, the API and the evaluation.
+
+    Attributes:
+        name: a key's id, or ``owner``.
+        tenant: ``None`` is every tenant (the owner of the home).
+        groups: ``None`` is every group (the owner of the home).
+        budget: money per day in the configured currency; ``None`` is unlimited.
+    """
+
+    name: str
+    tenant: str | None
+    groups: frozenset[str] | None
+    budget: float | None = None
+
+    def may_read(self, groups: frozenset[str] | None) -> bool:
+        """Whether a text with these label groups may be shown to this principal."""
+        return groups is None or self.groups is None or not groups.isdisjoint(self.groups)
+
+
+OWNER = Principal(name="owner", tenant=None, groups=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A named corpus and who may reach it. ``groups`` as in ``Label``."""
+
+    name: str
+    tenant: str = "default"
+    groups: frozenset[str] | None = None
+    mode: Literal["escalate", "cleared"] = "escalate"
+    language: str = "en"
+
+    def open_to(self, principal: Principal) -> bool:
+        return principal.tenant in (None, self.tenant) and principal.may_read(self.groups)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A passage of a document, as it is stored and cited.
+
+    Attributes:
+        id: ``URI#ordinal``, unique in a generation.
+        context: words that belong to the passage and stand elsewhere, such as the header row of a split table.
+        text: exactly ``document.text[start:end]``.
+    """
+
+    id: str
+    document: str
+    title: str
+    heading: tuple[str, ...]
+    page: int | None
+    start: int
+    end: int
+    text: str
+    label: Label
+    context: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One source item, identified by its URI within its collection.
+
+    Attributes:
+        origin: ``run`` for what ``ingest run`` brought, ``api`` for what was put through the API.
+        digest: sha256 of the source bytes, a cache key and never an identity.
+    """
+
+    uri: str
+    title: str
+    text: str
+    label: Label
+    digest: str
+    origin: Literal["run", "api"] = "run"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A chunk that one index proposes: its number within the pinned generation, and the score there."""
+
+    ref: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    rank: int
+    score: float
+    chunk: Chunk
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    collection: str
+    generation: int
+    mode: Mode
+    hits: tuple[Hit, ...]
+    timings_ms: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A sentence (or table row) of a retrieved chunk that may support an answer.
+
+    Attributes:
+        n: the number by which prompt, answer and citation refer to it, from 1.
+        start: offset in the document's text, as is ``end``; ``text`` is exactly what stands there.
+        score: how well it answers the question, comparable within one answer.
+        context: heading path and table header, for the reader of the sentence.
+    """
+
+    n: int
+    text: str
+    start: int
+    end: int
+    score: float
+    chunk: Chunk
+    context: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a generator receives; ``messages`` hold every byte of it, the rest says what they were made of."""
+
+    question: str
+    evidence: tuple[Evidence, ...]
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A quote that was compared with the stored text: ``verified`` is never assumed."""
+
+    n: int
+    document: str
+    title: str
+    page: int | None
+    quote: str
+    start: int
+    end: int
+    verified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Who received the payload, and why not the others. ``label`` is the payload's; ``None`` where nothing was packed."""
+
+    route: Literal["local", "hosted", "extractive", "cache"]
+    sink: str | None
+    model: str | None
+    region: str | None
+    label: Label | None
+    denied: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    answer: str
+    abstained: bool
+    grounded: Literal["kept", "replaced", "extractive"]
+    collection: str
+    generation: int
+    citations: tuple[Citation, ...]
+    decision: Decision
+    degraded: str | None = None
+    cached: bool = False
+    receipt: str | None = None
+    usage: Usage = Usage()
+    timings_ms: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """What ``/readyz`` says of one model; ``reason`` names the file where something is wrong."""
+
+    name: str
+    kind: Literal["embedder", "llm"]
+    state: ModelState
+    reason: str | None = None

@@ -1,0 +1,176 @@
+"""Every error that domicile raises on purpose.
+
+    DomicileError                     exit  meaning
+    ├── UsageError                       2  the caller asked for something that cannot be
+    │   ├── ConfigError                  2  domicile.toml or the environment is wrong; names the key
+    │   ├── InvalidRequest               2  a question or parameter out of bounds; names the field
+    │   ├── UnknownCollection            2
+    │   ├── UnknownDocument              2
+    │   └── UnknownGeneration            2
+    ├── Unauthenticated                  4  no key, or not a valid one
+    ├── Forbidden                        4  a valid key that may not do this
+    ├── Damaged                          6  bytes on disk are not the bytes that were written
+    │   ├── ModelDamaged                 6
+    │   └── IndexDamaged                 6
+    │       └── NoIntactGeneration       6
+    ├── ModelMissing                     2  a model that was never built
+    ├── ModelSlow                        1  a model that missed the deadline of its request
+    ├── EmbedderMismatch                 2  an index made by another embedder or another chunking
+    ├── WriterBusy                      75  another process writes this collection
+    ├── Overloaded                       1  a bounded queue is full; carries ``retry_after`` in seconds
+    ├── Cancelled                        1  the caller went away
+    ├── MissingExtra                     2  an optional dependency is not installed; names the extra
+    ├── LabelError                       2  a malformed residency label; names the field
+    ├── StorageError                     1  the disk refused (full, read-only, permission)
+    └── DocumentError                    3  one document cannot be ingested; carries ``kind``
+
+The exit codes are part of the command line's contract. The mapping to HTTP is in ``domicile.api.problems``.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class DomicileError(Exception):
+    """The root. ``str(error)`` is one line that says what is wrong and what to do."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(DomicileError):
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    pass
+
+
+class InvalidRequest(UsageError):
+    """A parameter out of bounds.
+
+    Args:
+        field: the parameter as the caller wrote it.
+        message: what is allowed.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+
+
+class UnknownCollection(UsageError):
+    def __init__(self, collection: str) -> None:
+        super().__init__(f"there is no collection {collection!r}: ingest one with `domicile ingest run SOURCE --collection NAME`")
+        self.collection = collection
+
+
+class UnknownDocument(UsageError):
+    """Raised alike for an absent document and for one that the caller may not see."""
+
+    def __init__(self, collection: str, uri: str) -> None:
+        super().__init__(f"collection {collection!r} has no document {uri!r}")
+
+
+class UnknownGeneration(UsageError):
+    pass
+
+
+class Unauthenticated(DomicileError):
+    exit_code = 4
+
+
+class Forbidden(DomicileError):
+    exit_code = 4
+
+
+class Damaged(DomicileError):
+    exit_code = 6
+
+
+class ModelDamaged(Damaged):
+    pass
+
+
+class IndexDamaged(Damaged):
+    pass
+
+
+class NoIntactGeneration(IndexDamaged):
+    pass
+
+
+class ModelMissing(DomicileError):
+    exit_code = 2
+
+
+class ModelSlow(DomicileError):
+    pass
+
+
+class EmbedderMismatch(DomicileError):
+    exit_code = 2
+
+
+class WriterBusy(DomicileError):
+    exit_code = 75
+
+
+class Overloaded(DomicileError):
+    """A bounded queue is full.
+
+    Args:
+        what: the queue.
+        retry_after: seconds after which a retry is likely to be accepted.
+    """
+
+    def __init__(self, what: str, retry_after: int) -> None:
+        super().__init__(f"{what} is busy: try again in {retry_after} s")
+        self.retry_after = retry_after
+
+
+class Cancelled(DomicileError):
+    pass
+
+
+class MissingExtra(DomicileError):
+    exit_code = 2
+
+    def __init__(self, extra: str, module: str) -> None:
+        super().__init__(f"{module} is not installed: pip install 'domicile[{extra}]'")
+        self.extra = extra
+
+
+class LabelError(DomicileError):
+    """A malformed label.
+
+    Args:
+        field: the field of the label, such as ``regions``.
+        message: what is allowed.
+    """
+
+    exit_code = 2
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+
+
+class StorageError(DomicileError):
+    pass
+
+
+class DocumentError(DomicileError):
+    """One document cannot be ingested; the others can.
+
+    Args:
+        kind: a stable word for scripts: ``empty``, ``encrypted``, ``broken``, ``binary``, ``too_large``, ...
+        reason: one sentence for people.
+    """
+
+    exit_code = 3
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+        self.reason = reason

@@ -1,0 +1,134 @@
+"""Durable files: hashing, atomic replacement and the writer's lock. Standard library only.
+
+The order write, fsync file, rename, fsync directory is what makes a rename survive a power loss; see ``docs/adr/0003``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from domicile.errors import StorageError, WriterBusy
+
+
+def sha256_of(path: Path) -> str:
+    """The hexadecimal sha256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+class HashMemory:
+    """sha256 of files, remembered per device, inode, size and change times, so that a restart need not hash again.
+
+    A write changes ``mtime`` and ``ctime``, so a remembered hash is of the bytes that are there unless the
+    clock itself was set back while somebody wrote. ``verify`` commands pass ``trust=False`` and read every byte.
+
+    Args:
+        path: where the memory lives; losing it costs time only, so it is written without fsync.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._known: dict[str, str] = {}
+        with contextlib.suppress(OSError, ValueError):
+            loaded = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(loaded, dict):
+                self._known = {str(key): str(value) for key, value in loaded.items()}
+
+    def sha256(self, path: Path, *, trust: bool = True) -> str:
+        """The file's sha256, from memory where ``trust`` and unchanged.
+
+        Raises:
+            OSError: the file is absent or unreadable.
+        """
+        status = path.stat()
+        key = f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}"
+        with self._lock:
+            known = self._known.get(key)
+        if trust and known is not None:
+            return known
+        digest = sha256_of(path)
+        with self._lock:
+            if self._known.get(key) != digest:
+                self._known[key] = digest
+                self._save()
+        return digest
+
+    def _save(self) -> None:
+        temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
+        with contextlib.suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            newest = dict(list(self._known.items())[-4096:])
+            temporary.write_text(json.dumps(newest), encoding="utf-8")
+            temporary.replace(self._path)
+
+
+def fsync_path(path: Path) -> None:
+    """Flush a file or a directory to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_durably(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Give ``path`` these bytes, all or nothing, also across a power loss."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+        fsync_path(path.parent)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def writer_lock(path: Path, what: str) -> Iterator[None]:
+    """Hold the kernel's lock on ``path`` for this process; it dies with the process, so no stale lock can exist.
+
+    Raises:
+        WriterBusy: another process holds it.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise WriterBusy(f"another process is writing {what}: wait for it, or stop it") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def storage_errors(what: str) -> Iterator[None]:
+    """Turn what the disk says into one line that tells what to do."""
+    advice = {
+        errno.ENOSPC: "the disk is full: free some space and run again",
+        errno.EDQUOT: "the disk quota is used up: free some space and run again",
+        errno.EROFS: "the file system is read-only: choose another --home",
+        errno.EACCES: "permission denied: choose a --home that this user may write",
+        errno.EPERM: "permission denied: choose a --home that this user may write",
+        errno.ENOTDIR: "not a directory: choose another --home",
+        errno.EIO: "the disk reports an I/O error: check it before you run again",
+    }
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in advice:
+            raise
+        raise StorageError(f"cannot write {what}: {advice[error.errno]} ({error.filename or error.strerror})") from error

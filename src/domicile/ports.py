@@ -1,0 +1,198 @@
+"""The seams: what the use cases need from the world. Fakes of each are in ``domicile.testing``.
+
+Every implementation, real or fake, passes the contract suite of its port in ``tests/contract``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domicile.domain import Candidate, Chunk, Collection, Document, ModelStatus, Principal, Prompt, Usage
+
+Vectors = NDArray[np.float32]
+"""float32 of shape (texts, dimensions), rows of unit length."""
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors. Safe to call from several threads."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies weights, tokenizer, pooling, prefixes, engine and precision: indexes carry it."""
+        ...
+
+    @property
+    def dimensions(self) -> int: ...
+
+    @property
+    def max_pieces(self) -> int:
+        """Word pieces that one text may have, specials included; the rest would be cut off."""
+        ...
+
+    def embed(self, texts: Sequence[str], role: Literal["query", "document"]) -> Vectors:
+        """Embed the texts in their order; a text's vector does not depend on its neighbours beyond 1e-5."""
+        ...
+
+    def pieces(self, text: str) -> list[tuple[int, int]]:
+        """Offsets of the word pieces of ``text``, without specials, as many as there are (never truncated)."""
+        ...
+
+
+class Generator(Protocol):
+    """Turns a prompt into text."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def status(self) -> ModelStatus: ...
+
+    def generate(self, prompt: Prompt, *, max_tokens: int, cancelled: Callable[[], bool]) -> Iterator[str | Usage]:
+        """Yield pieces of text as they come, then one ``Usage`` as the last item.
+
+        Stops at the next token once ``cancelled()`` is true, still yielding the usage so far.
+
+        Raises:
+            Overloaded: the bounded queue is full.
+            ModelMissing, ModelDamaged: there is nothing to generate with.
+        """
+        ...
+
+
+class Index(Protocol):
+    """One immutable generation of one collection, pinned by a request from start to end.
+
+    ``readers`` is the set of groups of the principal, ``None`` for the owner; chunks that it may not read
+    are left out inside the index, before anything is ranked.
+    """
+
+    @property
+    def collection(self) -> Collection: ...
+
+    @property
+    def generation(self) -> int: ...
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the embedder that made its vectors."""
+        ...
+
+    def dense(self, vector: Vectors, k: int, readers: frozenset[str] | None) -> list[Candidate]:
+        """The ``k`` nearest chunks by cosine, best first, ties by ``ref``; ``vector`` has shape (dimensions,)."""
+        ...
+
+    def lexical(self, question: str, k: int, readers: frozenset[str] | None) -> list[Candidate]:
+        """The ``k`` best chunks by BM25, best first; the question is data, never query syntax."""
+        ...
+
+    def chunks(self, refs: Sequence[int]) -> list[Chunk]:
+        """The chunks of these numbers, in this order."""
+        ...
+
+    def document(self, uri: str, readers: frozenset[str] | None) -> Document | None: ...
+
+
+class Indexes(Protocol):
+    """The collections of a home and their current generations."""
+
+    def names(self) -> list[str]: ...
+
+    def pin(self, collection: str, principal: Principal) -> Index:
+        """The newest intact generation.
+
+        Raises:
+            UnknownCollection: absent, or not open to this principal (the two are not told apart).
+            NoIntactGeneration: every retained generation is damaged.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class NewChunk:
+    """A chunk on its way into an index.
+
+    Attributes:
+        indexed: what is embedded and searched: title, heading path, context and text.
+    """
+
+    heading: tuple[str, ...]
+    page: int | None
+    start: int
+    end: int
+    text: str
+    context: str
+    indexed: str
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentState:
+    """What an index knows of a document, to tell whether it changed.
+
+    Attributes:
+        digest: sha256 of its source bytes.
+        state: hash of everything else that its chunks depend on: label, parser, chunker.
+    """
+
+    uri: str
+    origin: str
+    digest: str
+    state: str
+    chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What a committed change is: ``previous`` is ``None`` at the first generation."""
+
+    generation: int
+    previous: int | None
+    chunks: int
+
+
+class IndexChange(Protocol):
+    """The one open change of a collection, under its writer's lock; nothing is visible before ``commit`` returns."""
+
+    @property
+    def current(self) -> Commit | None:
+        """The generation that the change starts from."""
+        ...
+
+    def states(self) -> Mapping[str, DocumentState]:
+        """The documents of the current generation by URI."""
+        ...
+
+    def put(self, document: Document, state: str, chunks: Sequence[NewChunk], vectors: Vectors) -> None:
+        """Add the document, or replace it."""
+        ...
+
+    def delete(self, uri: str) -> None: ...
+
+    def commit(self) -> Commit:
+        """Make the change durable and current; without any change, the current generation stays."""
+        ...
+
+
+class IndexWriter(Protocol):
+    def change(self, collection: Collection, embedder: Embedder) -> AbstractContextManager[IndexChange]:
+        """Open a change; leaving the block without a commit abandons it and leaves nothing behind.
+
+        Raises:
+            WriterBusy: another process writes this collection.
+            EmbedderMismatch: its vectors were made by another embedder.
+        """
+        ...
+
+
+class SentenceSplitter(Protocol):
+    def split(self, text: str) -> list[tuple[int, int]]:
+        """Offsets of the sentences, list items and table rows of ``text``, without surrounding white space."""
+        ...

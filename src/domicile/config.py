@@ -11,14 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from domicile import labels
 from domicile.domain import Collection
-from domicile.errors import ConfigError, LabelError
+from domicile.errors import ConfigError, InvalidRequest, LabelError
 
-_WORD = r"^[a-z0-9][a-z0-9._-]{0,63}$"
-Word = Annotated[str, Field(pattern=_WORD)]
+Word = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 
 
 class _Section(BaseModel):
@@ -74,13 +73,6 @@ class Settings(_Section):
     collections: dict[str, CollectionSettings] = {}
     regions: dict[str, list[str]] = {}
 
-    @field_validator("collections")
-    @classmethod
-    def _names(cls, value: dict[str, CollectionSettings]) -> dict[str, CollectionSettings]:
-        for name in value:
-            check_collection_name(name)
-        return value
-
     def region_table(self) -> labels.Regions:
         """The known regions.
 
@@ -133,21 +125,12 @@ class Settings(_Section):
             raise ConfigError(f"{path}: {_first(error)}") from None
         regions = settings.region_table()
         for name in settings.collections:
+            try:
+                settings.collection(name)
+            except InvalidRequest as error:
+                raise ConfigError(f"{path}: collections.{name}: {error}") from None
             settings.label_sources(name, regions)
         return settings
-
-
-def check_collection_name(name: str) -> str:
-    """A collection's name is a folder's name and a model's name, so it is kept plain.
-
-    Raises:
-        ConfigError: not 1 to 64 of ``a-z 0-9 . _ -``, beginning with a letter or digit.
-    """
-    import re
-
-    if not re.fullmatch(_WORD, name):
-        raise ConfigError(f"collection {name!r}: use 1 to 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit")
-    return name
 
 
 def _config_label(where: str, raw: dict[str, Any], regions: labels.Regions) -> labels.PartialLabel:

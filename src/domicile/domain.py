@@ -1,13 +1,16 @@
-"""The nouns, frozen. Standard library only; every other module may import this one.
+"""The nouns, frozen. Standard library and the errors only; every other module may import this one.
 
 Offsets are Unicode code points in the text of a document, half open: ``text[start:end]``.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
+
+from domicile.errors import InvalidRequest
 
 Mode = Literal["hybrid", "dense", "lexical"]
 AnswerMode = Literal["auto", "extractive", "generate"]
@@ -76,13 +79,21 @@ OWNER = Principal(name="owner", tenant=None, groups=None)
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """A named corpus and who may reach it. ``groups`` as in ``Label``."""
+    """A named corpus and who may reach it. ``groups`` as in ``Label``.
+
+    Raises:
+        InvalidRequest: the name is not a plain word; it is a folder's name and a model's name at once.
+    """
 
     name: str
     tenant: str = "default"
     groups: frozenset[str] | None = None
     mode: Literal["escalate", "cleared"] = "escalate"
     language: str = "en"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", self.name):
+            raise InvalidRequest("collection", "a name is 1 to 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit")
 
     def open_to(self, principal: Principal) -> bool:
         return principal.tenant in (None, self.tenant) and principal.may_read(self.groups)

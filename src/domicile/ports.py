@@ -115,6 +115,32 @@ class Indexes(Protocol):
         """
         ...
 
+    def generation(self, collection: str) -> int:
+        """The number of what serves now.
+
+        Raises:
+            UnknownCollection, NoIntactGeneration: nothing serves.
+        """
+        ...
+
+    def trouble(self, collection: str) -> str | None:
+        """What is wrong with the generation that should serve, where an older one serves instead.
+
+        Raises:
+            UnknownCollection, NoIntactGeneration: nothing serves.
+        """
+        ...
+
+
+class Keys(Protocol):
+    def required(self) -> bool:
+        """Whether a caller must show a key."""
+        ...
+
+    def authenticate(self, key: str) -> Principal | None:
+        """Who this key is; ``None`` for any other text."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class NewChunk:
@@ -177,7 +203,10 @@ class IndexChange(Protocol):
     def delete(self, uri: str) -> None: ...
 
     def commit(self) -> Commit:
-        """Make the change durable and current; without any change, the current generation stays."""
+        """Make the change durable and current.
+
+        Without any change the current generation stays; where there is none either, the result is generation 0.
+        """
         ...
 
 

@@ -58,8 +58,10 @@ def parse_html(name: str, data: bytes) -> Parsed:
     text = clean("\n\n".join(_Walker().blocks(_content(tree, body), 0))) if body is not None else ""
     if not text and body is not None:  # a page that is nothing but navigation: better all of it than none
         text = clean("\n\n".join(_Walker(skip=frozenset({"script", "style", "template", "-comment"})).blocks(body, 0)))
-    candidates = (_title_of(heading), _title_of(title_node), stem(name))
-    return Parsed(next(title for title in candidates if title), text, markdown=True)
+    titled, headed = _title_of(title_node), _title_of(heading)
+    if titled and not headed and text:
+        text = clean(f"# {titled}\n\n{text}")
+    return Parsed(headed or titled or stem(name), text, markdown=True)
 
 
 def _title_of(node: LexborNode | None) -> str:

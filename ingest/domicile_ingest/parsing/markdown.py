@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from domicile_ingest.parsing.parsed import Parsed, clean, one_line, stem
+from domicile_ingest.parsing.structure import heading_words
 from domicile_ingest.parsing.text import decode
 
 _MAX_FRONT_MATTER = 65_536
@@ -59,18 +60,11 @@ def first_heading(text: str) -> str | None:
                 fence = ""
         elif not fence:
             if match := _ATX.match(line[:1000]):
-                return one_line(_plain(match[1])) or None
+                return one_line(heading_words(match[1])) or None
             if _SETEXT.match(line) and previous.strip():
-                return one_line(_plain(previous)) or None
+                return one_line(heading_words(previous)) or None
         previous = line
     return None
-
-
-def _plain(heading: str) -> str:
-    """A heading without emphasis, code marks and link targets."""
-    heading = re.sub(r"!?\[([^\[\]]{0,300})\]\([^()\s]{0,1000}\)", r"\1", heading[:2000])
-    heading = re.sub(r"\{#[^{}]{0,200}\}$", "", heading.rstrip())
-    return re.sub(r"`+|\*\*|__|(?<!\w)[*_](?=\S)|(?<=\S)[*_](?!\w)", "", heading)
 
 
 def _split(text: str) -> tuple[str | None, str]:

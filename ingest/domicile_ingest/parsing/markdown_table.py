@@ -27,6 +27,12 @@ class Grid:
         for offset in range(max(1, min(columns, _MAX_SPAN))):
             self._put(text if offset == 0 else "", max(1, min(rows, _MAX_SPAN)))
 
+    def above(self) -> str:
+        """What stands above the next cell."""
+        self._place_from_above()
+        row = self._rows[-1] if self._rows else []
+        return row[len(self._row)] if len(self._row) < len(row) else ""
+
     def end_row(self) -> None:
         """Close the current row."""
         self._place_from_above()

@@ -119,8 +119,8 @@ class Change:
         self._deleted.add(uri)
 
     def commit(self) -> Commit:
-        if self._lexical is None and self._parent is not None:
-            return self._require_current()
+        if self._lexical is None:
+            return self.current or Commit(0, None, 0)
         manifest = self._write()
         self._generations.publish(manifest)
         self._segment = self._lexical = None
@@ -133,10 +133,6 @@ class Change:
         if self._segment is not None or self._lexical is not None:
             self._segment = self._lexical = None
             self._generations.sweep()
-
-    def _require_current(self) -> Commit:
-        assert self.current is not None
-        return self.current
 
     def _open_lexical(self) -> LexicalWriter:
         if self._lexical is None:

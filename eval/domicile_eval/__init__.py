@@ -1,0 +1,1 @@
+"""The evaluation: the production use cases, measured."""

@@ -1,0 +1,1 @@
+"""The ingestion worker: from a source of documents to a committed generation."""

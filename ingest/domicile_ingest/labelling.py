@@ -1,0 +1,79 @@
+"""The label of a document: everything that speaks of it, joined."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from domicile import labels
+from domicile.domain import Collection, Label
+from domicile.errors import LabelError
+from domicile.labels import PartialLabel, Regions
+
+from domicile_ingest.sources import SIDECAR
+
+MAX_SIDECAR_BYTES = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Labeller:
+    """Joins the collection's label, the rules that match, the sidecar and what the document says of itself.
+
+    Attributes:
+        rules: (glob over the file's relative path, label).
+        sidecars: label files by the relative path of what they speak of.
+    """
+
+    collection: Collection
+    regions: Regions
+    own: PartialLabel
+    rules: tuple[tuple[str, PartialLabel], ...]
+    sidecars: Mapping[str, Path]
+
+    def outside(self, file: str) -> tuple[list[PartialLabel], list[str]]:
+        """What is said of a file without opening it, and warnings."""
+        found = [self.own, *(label for glob, label in self.rules if _matches(file, glob))]
+        if (sidecar := self.sidecars.get(file)) is None:
+            return found, []
+        try:
+            return [*found, labels.parse(_read_sidecar(sidecar), self.regions)], []
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, LabelError) as error:
+            return [*found, labels.MALFORMED], [f"{file}{SIDECAR}: {error}: the label of {file} is the most restrictive one"]
+
+    def state(self, outside: list[PartialLabel]) -> str:
+        """A hash of what is said outside, to see whether a document must be labelled anew."""
+        whole = labels.complete(labels.join_partial(outside), self.collection.groups)
+        missing = [getattr(labels.join_partial(outside), field) is None for field in labels.FIELDS]
+        return hashlib.sha256(json.dumps([labels.to_record(whole), missing]).encode()).hexdigest()
+
+    def label(self, uri: str, outside: list[PartialLabel], inside: Mapping[str, object] | None) -> tuple[Label, list[str]]:
+        """The whole label and warnings; a malformed part makes all of it the most restrictive one."""
+        warnings: list[str] = []
+        sources = list(outside)
+        if inside is not None:
+            try:
+                sources.append(labels.parse(inside, self.regions))
+            except LabelError as error:
+                sources.append(labels.MALFORMED)
+                warnings.append(f"{uri}: {error}: its label is the most restrictive one")
+        return labels.complete(labels.join_partial(sources), self.collection.groups), warnings
+
+    def orphans(self, files: frozenset[str]) -> list[str]:
+        """Warnings for sidecars that speak of nothing."""
+        return [f"{file}{SIDECAR}: there is no {file}" for file in sorted(self.sidecars.keys() - files)]
+
+
+def _read_sidecar(path: Path) -> dict[str, object]:
+    if path.is_symlink() or path.stat().st_size > MAX_SIDECAR_BYTES:
+        raise LabelError("label", f"must be a plain file of at most {MAX_SIDECAR_BYTES:,} bytes")
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def _matches(file: str, glob: str) -> bool:
+    from wcmatch.glob import DOTGLOB, GLOBSTAR, globmatch
+
+    return bool(globmatch(file, glob, flags=GLOBSTAR | DOTGLOB))

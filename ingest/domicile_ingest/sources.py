@@ -1,0 +1,246 @@
+"""Where documents come from: a folder, a single file, or the rows of a JSONL file.
+
+Names are data. A name is never turned into a path again, and nothing outside the source is read.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+from domicile.errors import DocumentError, UsageError
+
+from domicile_ingest.parsing.parse import parse
+from domicile_ingest.parsing.parsed import Parsed, clean, one_line, require_text
+
+SIDECAR = ".label.toml"
+MAX_ROW_BYTES = 64_000_000
+MAX_URI_CHARACTERS = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One document of a source, read but not parsed.
+
+    Attributes:
+        uri: its identity within the collection.
+        file: the path of the file that holds it, relative to the source, with ``/``; label rules match this.
+        digest: sha256 of its bytes.
+        parse: gives the text; raises ``DocumentError``.
+    """
+
+    uri: str
+    file: str
+    digest: str
+    parse: Callable[[], Parsed]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A document that could not be read or parsed.
+
+    Attributes:
+        hides: where a whole file or folder could not be read, the beginning of the URIs that may lie in it, so that
+            nobody takes them for deleted; ``None`` where only this one document is concerned.
+    """
+
+    document: str
+    kind: str
+    reason: str
+    hides: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A place that holds documents now.
+
+    Attributes:
+        root: the folder that relative paths start from.
+        files: paths relative to the root, sorted.
+        sidecars: label files by the relative path of the file that they speak of.
+        unreadable: folders that could not be listed.
+        rows: whether the source is itself a JSONL file, whose rows are known by their ``_id`` alone.
+        max_bytes: larger files are refused unread.
+    """
+
+    root: Path
+    files: tuple[str, ...]
+    sidecars: Mapping[str, Path]
+    unreadable: tuple[Failure, ...]
+    rows: bool
+    max_bytes: int
+
+    def __len__(self) -> int:
+        """How many documents there are, roughly: rows are counted by their lines."""
+        return sum(_lines(self.root / file) if _is_jsonl(file) else 1 for file in self.files)
+
+    def __iter__(self) -> Iterator[Item | Failure]:
+        """Every document, or why it could not be read. Two documents with one URI: the second is a failure."""
+        yield from self.unreadable
+        seen: set[str] = set()
+        for file in self.files:
+            for found in self._read(file):
+                if isinstance(found, Item) and found.uri in seen:
+                    yield Failure(found.uri, "duplicate", "another document of this source has the same URI: rename one")
+                elif isinstance(found, Item):
+                    seen.add(found.uri)
+                    yield found
+                else:
+                    yield found
+
+    def _read(self, file: str) -> Iterator[Item | Failure]:
+        try:
+            check_name(file)
+            path = self._regular_file(file)
+            if _is_jsonl(file):
+                yield from _rows(path, file, prefix="" if self.rows else f"{file}#")
+            else:
+                data = _read_stable(path)
+                yield Item(file, file, hashlib.sha256(data).hexdigest(), partial(parse, file, data))
+        except DocumentError as error:
+            yield Failure(_printable(file), error.kind, error.reason, self._hidden(file))
+        except OSError as error:
+            yield Failure(_printable(file), "unreadable", f"cannot be read: {error.strerror}", self._hidden(file))
+
+    def _hidden(self, file: str) -> str | None:
+        """The beginning of the URIs that a file may hold, where it holds several."""
+        return None if not _is_jsonl(file) else "" if self.rows else f"{file}#"
+
+    def _regular_file(self, file: str) -> Path:
+        """The file, if it is one, lies inside the source and is not too large. It is not opened here: a pipe would block."""
+        path = self.root / file
+        if path.is_symlink() and not path.resolve().is_relative_to(self.root.resolve()):
+            raise DocumentError("symlink", "a link that leads out of the source is not followed")
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise DocumentError("unreadable", "not a regular file")
+        if status.st_size > self.max_bytes:
+            raise DocumentError("too_large", f"{status.st_size:,} bytes: at most {self.max_bytes:,} (ingestion.max_file_bytes)")
+        return path
+
+
+def open_source(place: Path, max_bytes: int) -> Source:
+    """Look at a source.
+
+    Raises:
+        UsageError: it is not there, or not a file or folder.
+    """
+    if place.is_file():
+        sidecar = place.with_name(place.name + SIDECAR)
+        return Source(place.parent, (place.name,), {place.name: sidecar} if sidecar.exists() else {}, (), _is_jsonl(place.name), max_bytes)
+    if not place.is_dir():
+        raise UsageError(f"SOURCE {place}: no such file or folder")
+    unreadable: list[OSError] = []
+    names = sorted(_walk(place, unreadable.append))
+    failures = tuple(_unlisted(place, error) for error in unreadable)
+    files = tuple(name for name in names if not name.endswith(SIDECAR))
+    sidecars = {name.removesuffix(SIDECAR): place / name for name in names if name.endswith(SIDECAR)}
+    return Source(place, files, sidecars, failures, False, max_bytes)
+
+
+def _unlisted(root: Path, error: OSError) -> Failure:
+    folder = Path(error.filename).relative_to(root).as_posix()
+    return Failure(_printable(folder), "unreadable", f"the folder cannot be listed: {error.strerror}", "" if folder == "." else f"{folder}/")
+
+
+def _walk(root: Path, unlisted: Callable[[OSError], None]) -> Iterator[str]:
+    """Files and links below a folder, hidden ones left out; links to folders are not entered."""
+    for folder, names, files in os.walk(root, onerror=unlisted):
+        names[:] = [name for name in names if not name.startswith(".")]
+        for name in files + [name for name in names if os.path.islink(os.path.join(folder, name))]:
+            if not name.startswith("."):
+                yield Path(folder, name).relative_to(root).as_posix()
+
+
+def check_name(name: str) -> None:
+    """Refuse names that cannot be a URI.
+
+    Raises:
+        DocumentError: control characters, undecodable bytes, ``..`` or too long.
+    """
+    if not name.isprintable() or ".." in name.split("/") or len(name) > MAX_URI_CHARACTERS:
+        raise DocumentError("name", "the name holds control or undecodable characters or '..', or is too long: rename it")
+
+
+def _printable(name: str) -> str:
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)[:MAX_URI_CHARACTERS]
+
+
+def _read_stable(path: Path) -> bytes:
+    """The bytes of a file that did not change while it was read.
+
+    Raises:
+        DocumentError: it did, twice.
+    """
+    for _ in range(2):
+        before = path.stat()
+        data = path.read_bytes()
+        after = path.stat()
+        if (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns) and len(data) == after.st_size:
+            return data
+    raise DocumentError("changing", "the file changed while it was read: run again")
+
+
+def _is_jsonl(file: str) -> bool:
+    return file.lower().endswith((".jsonl", ".jsonl.gz", ".ndjson"))
+
+
+def _open_rows(path: Path) -> IO[bytes]:
+    return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb")  # type: ignore[return-value]
+
+
+def _lines(path: Path) -> int:
+    try:
+        with _open_rows(path) as stream:
+            return sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
+    except (OSError, EOFError):
+        return 1
+
+
+def _rows(path: Path, file: str, prefix: str) -> Iterator[Item | Failure]:
+    """The rows of a JSONL file. A broken row is a failure and the next one goes on; a broken file ends it."""
+    number = 0
+    try:
+        with _open_rows(path) as stream:
+            while line := stream.readline(MAX_ROW_BYTES + 1):
+                number += 1
+                if len(line) > MAX_ROW_BYTES:
+                    raise DocumentError("too_large", f"line {number}: longer than {MAX_ROW_BYTES:,} bytes")
+                if line.strip():
+                    yield _row(line, file, prefix, number)
+    except (OSError, EOFError, gzip.BadGzipFile) as error:
+        raise DocumentError("broken", f"line {number + 1}: {error}") from error
+
+
+def _row(line: bytes, file: str, prefix: str, number: int) -> Item | Failure:
+    where = f"{file}:{number}"
+    try:
+        row: Any = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return Failure(where, "malformed", f"line {number}: not JSON ({error})", prefix)
+    if not isinstance(row, dict) or not isinstance(row.get("_id"), str | int) or not isinstance(row.get("text"), str):
+        return Failure(where, "malformed", f'line {number}: a row needs "_id" and a "text" that is a string', prefix)
+    uri = f"{prefix}{row['_id']}"
+    try:
+        check_name(uri)
+    except DocumentError as error:
+        return Failure(where, error.kind, f"line {number}: {error.reason}", prefix)
+    return Item(uri, file, hashlib.sha256(line.strip()).hexdigest(), partial(_parse_row, row))
+
+
+def _parse_row(row: Mapping[str, Any]) -> Parsed:
+    """The text of a row is its ``text``; the title stays apart. ``metadata.label`` is its label."""
+    metadata = row.get("metadata")
+    label = metadata.get("label") if isinstance(metadata, dict) else None
+    if label is not None and not isinstance(label, dict):
+        label = {"malformed": "label is not a table"}
+    title = row.get("title")
+    return require_text(Parsed(one_line(title) if isinstance(title, str) else "", clean(row["text"]), markdown=False, label=label))

@@ -1,0 +1,38 @@
+"""The one authenticator: who calls is decided here and nowhere else, before anything else is looked at."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from domicile.api.state import service_of
+from domicile.domain import OWNER, Principal
+from domicile.errors import Forbidden, Unauthenticated
+
+LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
+
+
+def authenticate(request: Request) -> Principal:
+    """The principal of a request.
+
+    Without keys the service listens on loopback only, and whoever reaches it is the home's owner. A browser page could
+    reach it under a name of its own choosing, so the name must be a loopback one.
+
+    Raises:
+        Unauthenticated: a key is needed, and none or a wrong one was sent.
+        Forbidden: no keys exist and the service was called by another name than a loopback one.
+    """
+    keys = service_of(request).keys
+    if not keys.required():
+        if request.url.hostname not in LOOPBACK_NAMES:
+            raise Forbidden("without keys the service answers to 127.0.0.1 and localhost only: `domicile keys create` makes a key")
+        return OWNER
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    principal = keys.authenticate(key.strip()) if scheme.lower() == "bearer" else None
+    if principal is None:
+        raise Unauthenticated("send a valid key as `Authorization: Bearer …`: `domicile keys create` makes one")
+    return principal
+
+
+Caller = Annotated[Principal, Depends(authenticate)]

@@ -1,0 +1,54 @@
+"""Liveness, readiness and metrics. These three need no key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from domicile.api.state import Service, service_of, state_of
+from domicile.domain import ModelStatus
+from domicile.errors import Damaged, UnknownCollection
+from domicile.observability import CONTENT_TYPE
+
+router = APIRouter()
+
+
+@router.get("/livez")
+async def livez() -> dict[str, bool]:
+    """The process lives; says nothing about whether it can answer."""
+    return {"live": True}
+
+
+@router.get("/readyz")
+async def readyz(request: Request) -> JSONResponse:
+    """Ready: the embedder verifies and each collection has an intact generation. The language model may be down."""
+    body = await state_of(request).pools["searches"].run(lambda: readiness(service_of(request)))
+    return JSONResponse(body, 200 if body["ready"] else 503)
+
+
+@router.get("/metrics")
+async def metrics(request: Request) -> Response:
+    """Prometheus' text format."""
+    return Response(state_of(request).metrics.exposition(), media_type=CONTENT_TYPE)
+
+
+def readiness(service: Service) -> dict[str, Any]:
+    """The state of every part that an answer needs."""
+    collections = {name: _collection(service, name) for name in service.indexes.names()}
+    models = [service.embedder, service.answering.model_status()]
+    ready = service.embedder.state == "ready" and all(row["generation"] is not None for row in collections.values())
+    return {"ready": ready, "models": {model.name: _model(model) for model in models}, "collections": collections, "sinks": {}}
+
+
+def _model(status: ModelStatus) -> dict[str, Any]:
+    return {"kind": status.kind, "state": status.state} | ({"reason": status.reason} if status.reason else {})
+
+
+def _collection(service: Service, name: str) -> dict[str, Any]:
+    try:
+        trouble = service.indexes.trouble(name)
+        return {"generation": service.indexes.generation(name)} | ({"trouble": trouble} if trouble else {})
+    except (Damaged, UnknownCollection) as error:
+        return {"generation": None, "trouble": str(error)}

@@ -1,0 +1,97 @@
+"""Errors on the wire: RFC 9457 problems on our own routes, OpenAI's error bodies on OpenAI's routes."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from domicile.errors import (
+    Cancelled,
+    Damaged,
+    DomicileError,
+    EmbedderMismatch,
+    Forbidden,
+    LabelError,
+    ModelMissing,
+    ModelSlow,
+    Overloaded,
+    Unauthenticated,
+    UnknownCollection,
+    UnknownDocument,
+    UsageError,
+)
+
+logger = logging.getLogger(__name__)
+
+STATUS: dict[type[DomicileError], int] = {
+    UsageError: 400,
+    LabelError: 400,
+    UnknownCollection: 404,
+    UnknownDocument: 404,
+    Unauthenticated: 401,
+    Forbidden: 403,
+    Overloaded: 503,
+    Damaged: 503,
+    ModelMissing: 503,
+    EmbedderMismatch: 503,
+    ModelSlow: 504,
+    Cancelled: 499,
+}
+"""The status of each error family; a member of a family that is not listed takes its parent's."""
+
+_OPENAI_ROUTES = ("/v1/chat/", "/v1/models")
+
+
+def install(app: FastAPI) -> None:
+    """Handle every expected error, and the unexpected ones without telling the caller what they were."""
+    app.add_exception_handler(DomicileError, _expected)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def status_of(error: DomicileError) -> int:
+    return next((STATUS[family] for family in type(error).__mro__ if family in STATUS), 500)
+
+
+async def _expected(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, DomicileError)
+    headers = {}
+    if isinstance(error, Overloaded):
+        headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
+    return problem(request, status_of(error), type(error).__name__, str(error), getattr(error, "field", None), headers)
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
+    return problem(request, 400, "InvalidRequest", f"{field}: {first['msg']}", field)
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return problem(request, error.status_code, "NotFound" if error.status_code == 404 else "HTTPError", str(error.detail))
+
+
+async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    logger.error("unexpected %s on %s", type(error).__name__, request.url.path, exc_info=error)
+    return problem(request, 500, "InternalError", "something went wrong here; the service's log says more")
+
+
+def problem(request: Request, status: int, kind: str, detail: str, field: str | None = None, headers: dict[str, str] | None = None) -> JSONResponse:
+    """One error body, in the form of the route."""
+    if request.url.path.startswith(_OPENAI_ROUTES):
+        family = "invalid_request_error" if status < 500 else "server_error"
+        body = {"error": {"message": detail, "type": family, "param": field, "code": kind}}
+        return JSONResponse(body, status, headers)
+    title = HTTPStatus(status).phrase if status in set(HTTPStatus) else "Client Closed Request"
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": kind}
+    return JSONResponse(body | ({"field": field} if field else {}), status, headers, media_type="application/problem+json")

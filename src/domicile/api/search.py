@@ -1,0 +1,32 @@
+"""``POST /v1/search``."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict
+
+from domicile import wire
+from domicile.api.auth import Caller
+from domicile.api.state import state_of
+
+router = APIRouter()
+
+
+class SearchRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    collection: str
+    query: str
+    mode: Literal["hybrid", "dense", "lexical"] = "hybrid"
+    top_k: int = 10
+
+
+@router.post("/v1/search")
+async def search(request: Request, body: SearchRequest, caller: Caller) -> dict[str, Any]:
+    """The passages that fit a question and that the caller may read."""
+    state = state_of(request)
+    result = await state.pools["searches"].run(
+        lambda: state.service.retriever.search(body.query, body.collection, caller, body.mode, body.top_k))
+    state.metrics.searched(result)
+    return wire.search_result(result, state.service.regions)

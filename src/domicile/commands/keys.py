@@ -1,0 +1,42 @@
+"""``domicile keys``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from domicile.bootstrap import Home
+from domicile.commands.principal import split_groups
+from domicile.console import Console, parser, prepare_home, run, subparser
+from domicile.errors import UsageError
+
+
+def main(argv: Sequence[str]) -> int:
+    flags = parser("domicile keys", "API keys: created once, shown once, stored as a hash.")
+    actions = flags.add_subparsers(required=True, metavar="create|revoke")
+    create = subparser(actions, "create", _create, "make a key; it is shown only now",
+                       "  domicile keys create --tenant default --groups hr,board --json")
+    create.add_argument("--tenant", default="default", metavar="T")
+    create.add_argument("--groups", default="", metavar="A,B", help="the groups that the bearer belongs to")
+    create.add_argument("--budget", type=float, metavar="USD", help="money per day that hosted answers may cost")
+    revoke = subparser(actions, "revoke", _revoke, "end a key at once", "  domicile keys revoke 3f2a9c41b7d0")
+    revoke.add_argument("id", metavar="ID")
+    return run(flags.parse_args(argv))
+
+
+def _create(parsed: argparse.Namespace, console: Console) -> int:
+    if parsed.budget is not None and not 0 <= parsed.budget < 1e9:
+        raise UsageError("--budget: must be 0 or more")
+    prepare_home(console.home)
+    home = Home.open(console.home, console.environment)
+    made = home.keys().create(parsed.tenant, split_groups(parsed.groups), parsed.budget)
+    console.result({"id": made.id, "key": made.key})
+    console.say(f"id   {made.id}\nkey  {made.key}\n\nSend it as `Authorization: Bearer …`. It is not stored and cannot be shown again.")
+    return 0
+
+
+def _revoke(parsed: argparse.Namespace, console: Console) -> int:
+    Home.open(console.home, console.environment).keys().revoke(parsed.id)
+    console.result({"id": parsed.id, "revoked": True})
+    console.say(f"{parsed.id} is revoked.")
+    return 0

@@ -1,0 +1,87 @@
+"""``domicile serve``."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import logging
+import socket
+from collections.abc import Sequence
+
+from domicile.bootstrap import Home
+from domicile.console import Console, parser, prepare_home, run
+from domicile.domain import ModelStatus
+from domicile.errors import ConfigError
+
+GRACE_SECONDS = 20
+"""How long requests may finish after SIGTERM."""
+
+
+def main(argv: Sequence[str]) -> int:
+    flags = parser("domicile serve", "Serve the OpenAI-compatible API. Without keys it answers on loopback only.",
+                   "  domicile serve\n  domicile serve --host 0.0.0.0 --port 8080   # after `domicile keys create`")
+    flags.add_argument("--host", default="127.0.0.1")
+    flags.add_argument("--port", type=int, default=8000)
+    flags.set_defaults(handler=_serve)
+    return run(flags.parse_args(argv))
+
+
+def _serve(parsed: argparse.Namespace, console: Console) -> int:
+    import uvicorn
+
+    from domicile.api.app import create_app
+    from domicile.api.state import Service
+
+    home = Home.open(console.home, console.environment)
+    prepare_home(console.home)
+    keys = home.keys()
+    if not keys.required() and not _is_loopback(parsed.host):
+        raise ConfigError(f"--host {parsed.host}: without keys the service answers on loopback only: `domicile keys create` makes one")
+    listening = _listen(parsed.host, parsed.port)
+    embedder = home.embedder()  # damaged: exit 6 before the first request
+    embedder.embed(["ready"], "query")
+    indexes = home.indexes()
+    for name in indexes.names():
+        indexes.generation(name)  # nothing intact: exit 6; else opened and hashed before the first request
+    llm = home.llm()
+    retriever = home.retriever(indexes, embedder)
+    settings = home.settings
+    service = Service(
+        indexes=indexes, retriever=retriever, answering=home.answering(retriever, embedder, llm), keys=keys, regions=home.regions,
+        embedder=ModelStatus(embedder.name, "embedder", "ready"), collection=home.collection,
+        max_body_bytes=settings.server.max_body_bytes, searches=(settings.server.concurrency, settings.server.queue),
+        # one answer more than the model can take, so that it is the model's own queue that refuses
+        answers=(settings.answering.queue + 2, 0))
+    logging.getLogger("domicile").setLevel(logging.INFO)
+    console.note(f"domicile: serving {', '.join(indexes.names()) or 'no collection yet'} on http://{parsed.host}:{listening.getsockname()[1]}/v1")
+    server = uvicorn.Server(uvicorn.Config(create_app(service), log_level="warning", access_log=False, server_header=False,
+                                           timeout_graceful_shutdown=GRACE_SECONDS, timeout_keep_alive=30))
+    try:
+        server.run(sockets=[listening])
+    finally:
+        llm.close()
+    return 0
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Take the address before any model is loaded.
+
+    Raises:
+        ConfigError: taken, or not an address of this machine.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(1024)
+        return listening
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}: choose another with --host and --port") from None

@@ -1,0 +1,92 @@
+"""The JSON shapes of the contract, shared by the command line and the API. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from domicile import labels
+from domicile.domain import Answer, Citation, Decision, Hit, Label, SearchResult
+from domicile.labels import Regions
+
+
+def search_result(result: SearchResult, regions: Regions) -> dict[str, Any]:
+    """The answer to a search."""
+    return {
+        "collection": result.collection,
+        "generation": result.generation,
+        "mode": result.mode,
+        "hits": [_hit(hit, regions) for hit in result.hits],
+        "timings_ms": result.timings_ms,
+    }
+
+
+def _hit(hit: Hit, regions: Regions) -> dict[str, Any]:
+    chunk = hit.chunk
+    return {
+        "rank": hit.rank,
+        "score": hit.score,
+        "document": chunk.document,
+        "chunk": chunk.id,
+        "title": chunk.title,
+        "heading": list(chunk.heading),
+        "page": chunk.page,
+        "start": chunk.start,
+        "end": chunk.end,
+        "text": chunk.text,
+        "context": chunk.context,
+        "label": labels.to_json(chunk.label, regions),
+    }
+
+
+def answer(given: Answer, regions: Regions) -> dict[str, Any]:
+    """The ``domicile`` object of an answer."""
+    return {
+        "answer": given.answer,
+        "abstained": given.abstained,
+        "grounded": given.grounded,
+        "collection": given.collection,
+        "generation": given.generation,
+        "citations": [_citation(citation) for citation in given.citations],
+        "decision": _decision(given.decision, regions),
+        "receipt": given.receipt,
+        "degraded": given.degraded,
+        "cached": given.cached,
+        "usage": usage(given),
+        "cost": {"currency": "USD", "amount": 0.0},
+        "timings_ms": given.timings_ms,
+    }
+
+
+def usage(given: Answer) -> dict[str, int]:
+    """Token counts as OpenAI's clients read them."""
+    prompt, completion = given.usage.prompt_tokens, given.usage.completion_tokens
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+def _citation(citation: Citation) -> dict[str, Any]:
+    return {
+        "n": citation.n,
+        "document": citation.document,
+        "title": citation.title,
+        "page": citation.page,
+        "quote": citation.quote,
+        "start": citation.start,
+        "end": citation.end,
+        "verified": citation.verified,
+    }
+
+
+def _decision(decision: Decision, regions: Regions) -> dict[str, Any]:
+    return {
+        "route": decision.route,
+        "sink": decision.sink,
+        "model": decision.model,
+        "region": decision.region,
+        "label": label(decision.label, regions),
+        "denied": [{"sink": sink, "reasons": list(reasons)} for sink, reasons in decision.denied],
+    }
+
+
+def label(value: Label | None, regions: Regions) -> dict[str, Any]:
+    """A label, or an empty object where there is none."""
+    return {} if value is None else labels.to_json(value, regions)

@@ -59,6 +59,7 @@ def parse_html(name: str, data: bytes) -> Parsed:
     if not text and body is not None:  # a page that is nothing but navigation: better all of it than none
         text = clean("\n\n".join(_Walker(skip=frozenset({"script", "style", "template", "-comment"})).blocks(body, 0)))
     titled, headed = _title_of(title_node), _title_of(heading)
+    headed = headed if any(map(str.isalpha, headed)) else ""
     if titled and not headed and text:
         text = clean(f"# {titled}\n\n{text}")
     return Parsed(headed or titled or stem(name), text, markdown=True)

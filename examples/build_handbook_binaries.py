@@ -130,15 +130,9 @@ BODY = ParagraphStyle("body", fontName="Helvetica", fontSize=10, leading=14, spa
 CELL = ParagraphStyle("cell", parent=BODY, fontSize=9, leading=11.5, spaceAfter=0)
 CELL_HEAD = ParagraphStyle("cell_head", parent=CELL, fontName="Helvetica-Bold")
 TITLE = ParagraphStyle("title", fontName="Helvetica-Bold", fontSize=20, leading=25, spaceAfter=8)
-H1 = ParagraphStyle(
-    "h1", fontName="Helvetica-Bold", fontSize=16, leading=20, spaceBefore=14, spaceAfter=8
-)
-H2 = ParagraphStyle(
-    "h2", fontName="Helvetica-Bold", fontSize=13, leading=17, spaceBefore=10, spaceAfter=5
-)
-H3 = ParagraphStyle(
-    "h3", fontName="Helvetica-Bold", fontSize=11, leading=14, spaceBefore=8, spaceAfter=4
-)
+H1 = ParagraphStyle("h1", fontName="Helvetica-Bold", fontSize=16, leading=20, spaceBefore=14, spaceAfter=8)
+H2 = ParagraphStyle("h2", fontName="Helvetica-Bold", fontSize=13, leading=17, spaceBefore=10, spaceAfter=5)
+H3 = ParagraphStyle("h3", fontName="Helvetica-Bold", fontSize=11, leading=14, spaceBefore=8, spaceAfter=4)
 TOC_LINE = ParagraphStyle("toc", parent=BODY, spaceAfter=2)
 
 
@@ -149,7 +143,7 @@ class NumberedCanvas(Canvas):
         super().__init__(*args, **kwargs)
         self._pages: list[dict[str, Any]] = []
 
-    def showPage(self) -> None:  # noqa: N802 (name given by reportlab)
+    def showPage(self) -> None:
         self._pages.append(dict(self.__dict__))
         self._startPage()
 
@@ -182,7 +176,15 @@ class Document(BaseDocTemplate):
             invariant=1,
         )
         self._fields = fields
-        frame = Frame(self.leftMargin, self.bottomMargin, self.width, self.height, id="body")
+        frame = Frame(
+            self.leftMargin,
+            self.bottomMargin,
+            self.width,
+            self.height,
+            leftPadding=0,
+            rightPadding=0,
+            id="body",
+        )
         self.addPageTemplates(PageTemplate("page", [frame], onPage=self._decorate))
 
     def _decorate(self, canvas: Canvas, _: BaseDocTemplate) -> None:
@@ -193,7 +195,7 @@ class Document(BaseDocTemplate):
         canvas.drawString(20 * mm, 12 * mm, self._fields["footer"])
         canvas.restoreState()
 
-    def afterFlowable(self, flowable: Flowable) -> None:  # noqa: N802 (name given by reportlab)
+    def afterFlowable(self, flowable: Flowable) -> None:
         if isinstance(flowable, Paragraph) and flowable.style.name == "h1":
             self.notify("TOCEntry", (0, flowable.getPlainText(), self.page))
 
@@ -210,10 +212,7 @@ def pdf_table(rows: tuple[tuple[str, ...], ...], width: float) -> Table:
     longest = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     weights = [min(max(length, 7), 42) for length in longest]
     widths = [width * weight / sum(weights) for weight in weights]
-    data = [
-        [Paragraph(inline(cell), CELL_HEAD if n == 0 else CELL) for cell in row]
-        for n, row in enumerate(rows)
-    ]
+    data = [[Paragraph(inline(cell), CELL_HEAD if n == 0 else CELL) for cell in row] for n, row in enumerate(rows)]
     table = Table(data, colWidths=widths, repeatRows=1, spaceBefore=4, spaceAfter=10)
     table.setStyle(
         TableStyle(
@@ -258,9 +257,7 @@ def build_pdf(source: Source) -> bytes:
             number = 1 if block.first else number + 1
             mark = f"{number}." if block.kind == "number" else "-"
             indent = 16 + 14 * block.level
-            style = ParagraphStyle(
-                "item", parent=BODY, leftIndent=indent, bulletIndent=indent - 14, spaceAfter=3
-            )
+            style = ParagraphStyle("item", parent=BODY, leftIndent=indent, bulletIndent=indent - 14, spaceAfter=3)
             story.append(Paragraph(inline(block.text), style, bulletText=mark))
     document.multiBuild(story, canvasmaker=NumberedCanvas)
     return buffer.getvalue()

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from domicile.bootstrap import Home
 from domicile.console import Console, parser, run, subparser
-
 from domicile_eval.metrics import score
 from domicile_eval.runner import rank_documents
 from domicile_eval.suites import read_beir

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from domicile.errors import MissingExtra
-
 from domicile_eval.suites import Case
 
 MEASURES = ("nDCG@10", "R@1", "R@5", "R@10", "R@100", "RR@10", "AP@100", "P@5")

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 from domicile.domain import OWNER, Hit, Mode
 from domicile.retrieval import Retriever
-
 from domicile_eval.suites import Case
 
 TOP_K = 100

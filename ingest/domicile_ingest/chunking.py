@@ -15,7 +15,6 @@ from math import ceil, inf
 
 from domicile.errors import DocumentError
 from domicile.ports import Embedder, SentenceSplitter
-
 from domicile_ingest.parsing.parsed import Parsed
 from domicile_ingest.parsing.structure import Block, blocks
 
@@ -250,7 +249,9 @@ class _Chunker:
             yield from self._draft(section, prefix, start, middle, context)
             yield from self._draft(section, prefix, middle, end, context)
             return
-        page = self._parsed.pages[max(0, bisect_right(self._page_starts, start) - 1)].number if self._page_starts else None
+        page = (
+            self._parsed.pages[max(0, bisect_right(self._page_starts, start) - 1)].number if self._page_starts else None
+        )
         yield ChunkDraft(section.path, page, start, end, text, context, embedded)
 
     def _middle(self, start: int, end: int) -> int:

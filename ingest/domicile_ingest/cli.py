@@ -8,7 +8,6 @@ from pathlib import Path
 
 from domicile.bootstrap import Home
 from domicile.console import Console, parser, prepare_home, run, subparser
-
 from domicile_ingest.labelling import Labeller
 from domicile_ingest.pipeline import Options, Pipeline, Report
 from domicile_ingest.sources import open_source

@@ -13,7 +13,6 @@ from domicile import labels
 from domicile.domain import Collection, Label
 from domicile.errors import LabelError
 from domicile.labels import PartialLabel, Regions
-
 from domicile_ingest.sources import SIDECAR
 
 MAX_SIDECAR_BYTES = 65_536

@@ -15,7 +15,6 @@ from domicile.domain import Collection, Document, Label
 from domicile.errors import DocumentError, UsageError
 from domicile.labels import PartialLabel
 from domicile.ports import Commit, DocumentState, Embedder, IndexChange, IndexWriter, NewChunk, SentenceSplitter
-
 from domicile_ingest.chunking import CHUNKING, chunk
 from domicile_ingest.labelling import Labeller
 from domicile_ingest.parsing.parsed import Parsed

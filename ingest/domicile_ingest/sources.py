@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from domicile.errors import DocumentError, UsageError
-
 from domicile_ingest.parsing.parse import parse
 from domicile_ingest.parsing.parsed import Parsed, clean, one_line, require_text
 

@@ -70,7 +70,7 @@ class _Draft:
     deadline: float
     cancelled: Callable[[], bool]
     text: str = ""
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
 
     def say(self, piece: str) -> str:
         self.text += piece

@@ -93,10 +93,10 @@ def parser(prog: str, description: str, examples: str = "") -> argparse.Argument
         formatter_class=argparse.RawDescriptionHelpFormatter, parents=[common_flags()])
 
 
-def subparser(actions: Any, name: str, handler: Handler, help: str, examples: str = "") -> argparse.ArgumentParser:
+def subparser(actions: Any, name: str, handler: Handler, help_text: str, examples: str = "") -> argparse.ArgumentParser:
     """A subcommand of ``parser(...).add_subparsers()`` that runs ``handler``."""
     made: argparse.ArgumentParser = actions.add_parser(
-        name, help=help, description=help, epilog=f"examples:\n{examples}" if examples else None,
+        name, help=help_text, description=help_text, epilog=f"examples:\n{examples}" if examples else None,
         formatter_class=argparse.RawDescriptionHelpFormatter, parents=[common_flags()])
     made.set_defaults(handler=handler)
     return made
@@ -123,7 +123,7 @@ def run(parsed: argparse.Namespace) -> int:
         return 130
     except BrokenPipeError:
         # the reader of a pipe such as `| head` left; nothing more can be said to it
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")
         return 0
 
 

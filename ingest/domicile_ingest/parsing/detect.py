@@ -40,8 +40,10 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"%!PS", "a PostScript file"),
 )
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-_HTML_START = re.compile(rb"\s*(?:<\?xml[^>]{0,200}\?>\s*)?(?:<!--.{0,2000}?-->\s*)?<(?:!doctype\s+html|html|head|body)\b",
-                         re.IGNORECASE | re.DOTALL)  # fmt: skip
+_HTML_START = re.compile(
+    rb"\s*(?:<\?xml[^>]{0,200}\?>\s*)?(?:<!--.{0,2000}?-->\s*)?<(?:!doctype\s+html|html|head|body)\b",
+    re.IGNORECASE | re.DOTALL,
+)
 _SVG_START = re.compile(rb"\s*(?:<\?xml[^>]{0,200}\?>\s*)?<svg\b", re.IGNORECASE)
 
 
@@ -73,7 +75,9 @@ def _textual(name: str, data: bytes) -> Kind:
     suffix = name.rpartition(".")[2].lower() if "." in name else ""
     hint = _BY_SUFFIX.get(suffix, "txt")
     # Zero bytes out, so that the start of a UTF-16 page reads like that of any other.
-    if hint in ("txt", "csv", "tsv", "md") and _HTML_START.match(data[:8192].replace(b"\x00", b"").lstrip(b"\xef\xbb\xbf\xff\xfe")):
+    if hint in ("txt", "csv", "tsv", "md") and _HTML_START.match(
+        data[:8192].replace(b"\x00", b"").lstrip(b"\xef\xbb\xbf\xff\xfe")
+    ):
         return "html"
     return hint
 
@@ -102,6 +106,7 @@ def _inside_zip(data: bytes) -> Kind:
 
 def _inside_ole(data: bytes) -> Kind:
     """Old Office files, mails of Outlook, and new Office files under a password."""
+
     def holds(stream: str) -> bool:
         return stream.encode("utf-16-le") in data
 
@@ -109,7 +114,11 @@ def _inside_ole(data: bytes) -> Kind:
         raise DocumentError("encrypted", "the file is protected by a password")
     if holds("__substg1.0_"):
         return "msg"
-    for stream, what in (("WordDocument", "old Word (.doc)"), ("Workbook", "old Excel (.xls)"), ("PowerPoint", "old PowerPoint (.ppt)")):
+    for stream, what in (
+        ("WordDocument", "old Word (.doc)"),
+        ("Workbook", "old Excel (.xls)"),
+        ("PowerPoint", "old PowerPoint (.ppt)"),
+    ):
         if holds(stream):
             raise DocumentError("unsupported", f"{what} files are not supported: save the file in the current format")
     raise DocumentError("binary", "the file is a compound binary file of no known kind")

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from domicile.errors import DocumentError
-
 from domicile_ingest.parsing.docx_lists import Numbering
 from domicile_ingest.parsing.markdown import first_heading
 from domicile_ingest.parsing.markdown_table import Grid, table
@@ -27,8 +26,14 @@ _MATH_TEXT = "{http://schemas.openxmlformats.org/officeDocument/2006/math}t"
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 _SKIP = frozenset((_FALLBACK, W + "del", W + "moveFrom", W + "instrText", W + "delText", W + "pPr", W + "rPr"))
 _STRICT = (
-    (b"http://purl.oclc.org/ooxml/officeDocument/relationships", b"http://schemas.openxmlformats.org/officeDocument/2006/relationships"),
-    (b"http://purl.oclc.org/ooxml/wordprocessingml/main", b"http://schemas.openxmlformats.org/wordprocessingml/2006/main"),
+    (
+        b"http://purl.oclc.org/ooxml/officeDocument/relationships",
+        b"http://schemas.openxmlformats.org/officeDocument/2006/relationships",
+    ),
+    (
+        b"http://purl.oclc.org/ooxml/wordprocessingml/main",
+        b"http://schemas.openxmlformats.org/wordprocessingml/2006/main",
+    ),
     (b"http://purl.oclc.org/ooxml/drawingml/", b"http://schemas.openxmlformats.org/drawingml/2006/"),
     (b"http://purl.oclc.org/ooxml/officeDocument/math", b"http://schemas.openxmlformats.org/officeDocument/2006/math"),
 )
@@ -182,7 +187,9 @@ def _span(cell: Any) -> tuple[int, bool]:
         return 1, False
     span, merge = properties.find(W + "gridSpan"), properties.find(W + "vMerge")
     width = span.get(W + "val", "") if span is not None else ""
-    return int(width) if re.fullmatch("[0-9]{1,4}", width) else 1, merge is not None and merge.get(W + "val") != "restart"
+    return int(width) if re.fullmatch("[0-9]{1,4}", width) else 1, merge is not None and merge.get(
+        W + "val"
+    ) != "restart"
 
 
 def _heading_level(style: Any) -> int | None:

@@ -7,10 +7,10 @@ Words stand in the text as a browser shows them (no emphasis marks, no link targ
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from domicile.errors import DocumentError
-
 from domicile_ingest.parsing.markdown_table import Grid, fence, table
 from domicile_ingest.parsing.parsed import Parsed, clean, one_line, stem
 from domicile_ingest.parsing.text import decode
@@ -29,14 +29,16 @@ _SKIP = frozenset(
     "datalist textarea input dialog menu -comment link meta".split()
 )
 _BLOCKS = frozenset(
-    "address article blockquote body center details dd div dl dt fieldset figcaption figure footer form h1 h2 h3 h4 h5 h6 "
-    "header hgroup hr html legend li main ol p pre search section summary table tbody td tfoot th thead tr ul caption".split()
+    "address article blockquote body center details dd div dl dt fieldset figcaption figure footer form h1 h2 h3 "
+    "h4 h5 h6 header hgroup hr html legend li main ol p pre search section summary table tbody td tfoot th thead tr ul "
+    "caption".split()
 )
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _CHROME = ", ".join((
     "[role=navigation]", "[role=search]", "[role=banner]", "[role=contentinfo]", "[role=complementary]", "[hidden]",
-    "[aria-hidden=true]", "a.headerlink", "a.anchor-link", "a.skip-link", "a.skiplink", "div.related", "div.sphinxsidebar",
-    "div.navheader", "div.navfooter", "td.linenos", "span.linenos", "div.mobile-nav", "div.navbar", "div.breadcrumbs",
+    "[aria-hidden=true]", "a.headerlink", "a.anchor-link", "a.skip-link", "a.skiplink", "div.related",
+    "div.sphinxsidebar", "div.navheader",
+    "div.navfooter", "td.linenos", "span.linenos", "div.mobile-nav", "div.navbar", "div.breadcrumbs",
     "ul.breadcrumb", "ol.breadcrumb", "div.mw-jump-link", "span.mw-editsection", "div.printfooter", "#mw-navigation",
     "#toc", "#footer", "#cookie-banner",
 ))  # fmt: skip
@@ -83,8 +85,8 @@ def _refuse_depth(source: str) -> None:
 
 
 _OPTIONAL_END = frozenset(
-    "p li dt dd tr td th thead tbody tfoot option optgroup colgroup area base br col embed hr img input link meta param source "
-    "track wbr html head body rp rt a b i font".split()
+    "p li dt dd tr td th thead tbody tfoot option optgroup colgroup area base br col embed hr img input link meta "
+    "param source track wbr html head body rp rt a b i font".split()
 )
 
 
@@ -93,8 +95,9 @@ def _drop_chrome(tree: LexborHTMLParser) -> None:
         node.decompose()
     for node in tree.css("header, footer"):
         # The header of an article, or one that holds the page's only title, is content.
-        if node.tag == "header" and (node.css_first("h1") is not None or _has_ancestor(node, ("main", "article", "section"))):
-            continue
+        if node.tag == "header":
+            if node.css_first("h1") is not None or _has_ancestor(node, ("main", "article", "section")):
+                continue
         if node.tag == "footer" and _has_ancestor(node, ("blockquote",)):
             continue
         node.decompose()
@@ -144,8 +147,11 @@ class _Walker:
     def _holds_blocks(self, node: LexborNode, tag: str, depth: int) -> bool:
         """Whether an inline or unknown element wraps blocks, as ``<a><div>`` and custom elements do."""
         first = node.first_child
-        return depth < _MAX_WALK and first is not None and tag not in _PHRASES and any(
-            (child.tag or "") in _BLOCKS for child in node.iter(include_text=False)
+        return (
+            depth < _MAX_WALK
+            and first is not None
+            and tag not in _PHRASES
+            and any((child.tag or "") in _BLOCKS for child in node.iter(include_text=False))
         )
 
     def _block(self, node: LexborNode, tag: str, depth: int, done: list[str]) -> None:
@@ -157,12 +163,8 @@ class _Walker:
                 done.append(f"{'#' * _HEADINGS[tag]} {text}")
         elif tag == "pre":
             done.extend(fence(node.text(deep=True), _language(node)))
-        elif tag in ("ul", "ol"):
-            self._list(node, tag, depth, done)
-        elif tag == "dl":
-            self._definitions(node, depth, done)
-        elif tag == "table":
-            self._table(node, depth, done)
+        elif tag in _COMPOUNDS:
+            _COMPOUNDS[tag](self, node, depth, done)
         elif tag == "blockquote":
             inner = "\n\n".join(self.blocks(node, depth))
             if inner:
@@ -170,8 +172,9 @@ class _Walker:
         elif tag != "hr":
             done.extend(self.blocks(node, depth))
 
-    def _list(self, node: LexborNode, tag: str, depth: int, done: list[str]) -> None:
+    def _list(self, node: LexborNode, depth: int, done: list[str]) -> None:
         items: list[str] = []
+        tag = node.tag
         number = _integer(node, "start", 1) if tag == "ol" else 0
         for child in node.iter(include_text=False):
             if child.tag in self._skip:
@@ -200,7 +203,8 @@ class _Walker:
                     done.extend(part for part in (head, *inner) if part)
                 terms = []
             elif child.tag == "div":  # groups of dt and dd
-                self._definitions(child, depth + 1, done) if depth < _MAX_WALK else None
+                if depth < _MAX_WALK:
+                    self._definitions(child, depth + 1, done)
         done.extend(term for term in terms if term)
 
     def _table(self, node: LexborNode, depth: int, done: list[str]) -> None:
@@ -250,6 +254,12 @@ class _Walker:
             words.append("”")
 
 
+_COMPOUNDS: dict[str, Callable[[_Walker, LexborNode, int, list[str]], None]] = {
+    "ul": _Walker._list,
+    "ol": _Walker._list,
+    "dl": _Walker._definitions,
+    "table": _Walker._table,
+}
 _PHRASES = frozenset("b i em strong span code tt br sub sup img small u s kbd samp var abbr cite wbr mark time".split())
 
 

@@ -99,7 +99,7 @@ def _load(front: str) -> Mapping[Any, object]:
     import yaml
 
     try:
-        values = yaml.load(front, Loader=_loader())  # noqa: S506 - a SafeLoader, made stricter
+        values = yaml.load(front, Loader=_loader())
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
         problem = getattr(error, "problem", None)
         raise _Unreadable(f"the front matter is no valid YAML: {problem or type(error).__name__}") from error
@@ -132,5 +132,7 @@ def _loader() -> type:
                 raise yaml.YAMLError("a key is repeated")
             return super().construct_mapping(node, deep)
 
-    Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+    Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+    )
     return Loader

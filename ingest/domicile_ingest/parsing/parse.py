@@ -6,7 +6,6 @@ from collections.abc import Callable
 from importlib import import_module
 
 from domicile.errors import DocumentError
-
 from domicile_ingest.parsing.detect import Kind, detect
 from domicile_ingest.parsing.parsed import Parsed, require_text
 
@@ -41,14 +40,16 @@ def parse(name: str, data: bytes) -> Parsed:
         data: the whole file.
 
     Raises:
-        DocumentError: this file cannot be ingested; ``kind`` is one of ``empty``, ``binary``, ``encrypted``, ``broken``,
-            ``no_text``, ``too_large`` and ``unsupported``.
+        DocumentError: this file cannot be ingested; ``kind`` is one of ``empty``, ``binary``, ``encrypted``,
+            ``broken``, ``no_text``, ``too_large`` and ``unsupported``.
     """
     if len(data) > MAX_BYTES:
         raise DocumentError("too_large", f"the file has {len(data):,} bytes; {MAX_BYTES:,} are allowed: split it")
     kind = detect(name, data)
     if kind not in _PARSERS:
-        raise DocumentError("unsupported", f"{_NAMES[kind]} files are not supported: save the file as PDF, HTML or text")
+        raise DocumentError(
+            "unsupported", f"{_NAMES[kind]} files are not supported: save the file as PDF, HTML or text"
+        )
     try:
         return require_text(_parser(kind)(name, data))
     except (RecursionError, MemoryError) as error:

@@ -60,7 +60,9 @@ def clean(text: str) -> str:
         DocumentError: the text is too long.
     """
     if len(text) > MAX_CHARACTERS:
-        raise DocumentError("too_large", f"the text has {len(text):,} characters; {MAX_CHARACTERS:,} are allowed: split it")
+        raise DocumentError(
+            "too_large", f"the text has {len(text):,} characters; {MAX_CHARACTERS:,} are allowed: split it"
+        )
     text = _LINE_ENDS.sub("\n", text.removeprefix("\ufeff"))
     text = _SURROGATES.sub("\ufffd", _CONTROLS.sub(" ", text))
     lines = [line.rstrip() for line in text.split("\n")]

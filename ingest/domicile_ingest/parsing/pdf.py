@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from domicile.errors import DocumentError
-
 from domicile_ingest.parsing.markdown import first_heading
 from domicile_ingest.parsing.parsed import MAX_CHARACTERS, Parsed, clean, one_line, stem
 from domicile_ingest.parsing.pdf_layout import HYPHEN, Cell, Line, lay_out
@@ -25,6 +24,9 @@ _CELL_GAP = 1.1
 # What PDFium gives for a hyphen that divides a word at the end of a line, and the soft hyphen itself.
 _DIVIDED = re.compile("[\x02\ufffe\u00ad]+")
 _LIGATURES = {ord(ligature): unicodedata.normalize("NFKC", ligature) for ligature in "ﬀﬁﬂﬃﬄﬅﬆ"}
+_BOLD_NAMES = (b"bold", b"black", b"heavy", b"cmbx", b"sfbx", b"-demi", b"-medi")
+# In a right-to-left run PDFium turns the letters of this ligature round; the two then share one box.
+_LAM_ALEF = re.compile("[اأإآ]ل")
 _JUNK_TITLE = re.compile(r"microsoft word|untitled|\.(?:docx?|pdf|tex|indd|qxd|pptx?)$", re.IGNORECASE)
 
 
@@ -53,7 +55,9 @@ def parse_pdf(name: str, data: bytes) -> Parsed:
     finally:
         document.close()
     if not any(pages):
-        raise DocumentError("no_text", f"the PDF has {count} page(s) and no text layer, as scans do: run OCR on it first")
+        raise DocumentError(
+            "no_text", f"the PDF has {count} page(s) and no text layer, as scans do: run OCR on it first"
+        )
     text, ranges = lay_out(pages)
     title = first_heading(text) or ("" if _JUNK_TITLE.search(declared) else declared) or stem(name)
     return Parsed(title, text, markdown=True, pages=ranges)
@@ -102,6 +106,10 @@ class _Reader:
         # Half of a surrogate pair or a zero is no character; one blank keeps the indices in step.
         codes = (get(self._page, index) for index in range(self._page.count_chars()))
         text = "".join(chr(code) if 0 < code < 0xD800 or 0xDFFF < code < 0x110000 else " " for code in codes)
+        for match in _LAM_ALEF.finditer(text):
+            place = match.start()
+            if self._place(place)[:2] == self._place(place + 1)[:2]:
+                text = f"{text[:place]}{text[place + 1]}{text[place]}{text[place + 2 :]}"
         found: list[Line] = []
         for match in re.compile(r"[^\r\n]*\S[^\r\n]*").finditer(text):
             line = self._line(text, match.start(), match.end())
@@ -112,8 +120,8 @@ class _Reader:
     def _line(self, text: str, start: int, end: int) -> Line | None:
         words = [(match.start(), match.end()) for match in _WORD.finditer(text, start, end)]
         middle = words[len(words) // 2][0]
-        left, _, _, _ = self._place(words[0][0])
-        _, right, _, _ = self._place(words[-1][1] - 1)
+        first_box, last_box = self._place(words[0][0]), self._place(words[-1][1] - 1)
+        left, right = min(first_box[0], last_box[0]), max(first_box[1], last_box[1])
         _, _, top, bottom = self._place(middle)
         height = abs(top - bottom)
         cells: list[Cell] = []
@@ -137,9 +145,11 @@ class _Reader:
         return self._box.left, self._box.right, self._box.top, self._box.bottom
 
     def _is_bold(self, index: int) -> bool:
-        length = self._raw.FPDFText_GetFontInfo(self._page, index, self._name, len(self._name), ctypes.byref(self._flags))
+        length = self._raw.FPDFText_GetFontInfo(
+            self._page, index, self._name, len(self._name), ctypes.byref(self._flags)
+        )
         name = self._name.raw[: max(0, min(length, len(self._name)) - 1)].lower()
-        return any(word in name for word in (b"bold", b"black", b"heavy", b"cmbx", b"-demi"))
+        return any(word in name for word in _BOLD_NAMES)
 
 
 def _tidy(text: str) -> str:

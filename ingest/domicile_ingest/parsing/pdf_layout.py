@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from statistics import median
 from typing import Literal
 
@@ -15,9 +16,14 @@ from domicile_ingest.parsing.parsed import Page
 HYPHEN = "\u00ad"
 """At the end of a line: the word goes on in the next one."""
 
-_BULLET = re.compile(r"[•●○▪■□◦‣⁃∙·\uf0b7\uf0a7*–-]\s+(?=\S)|o\s+(?=[A-Z])")
+# Bullets that Markdown knows, or that no font but the author's has, become its bullet; the others stay as printed.
+_FOREIGN_BULLET = re.compile(r"[\uf0b7\uf0a7\uf0d8\uf0fc*\u2013-]\s+(?=\S)|o\s+(?=[A-Z])")
+_BULLET = re.compile(r"[•●○▪■□◦‣\u2043∙·]\s*(?=\S)|" + _FOREIGN_BULLET.pattern)
 _NUMBERED = re.compile(r"(?:\(?\d{1,3}[.)]|\(?[a-z][.)]|\[\d{1,3}\])\s+(?=\S)")
-_PAGE_NUMBER = re.compile(r"(?:page|seite|p\.)?\s*[-–]?\s*(?:\d{1,4}|[ivxlc]{1,6})\s*[-–]?(?:\s*(?:/|of|von)\s*\d{1,4})?", re.IGNORECASE)
+_PAGE_NUMBER = re.compile(
+    r"(?:page|seite|p\.)?\s*[-\u2013]?\s*(?:\d{1,4}|[ivxlc]{1,6})\s*[-\u2013]?(?:\s*(?:/|of|von)\s*\d{1,4})?",
+    re.IGNORECASE,
+)
 _BIGGER = 1.13
 
 
@@ -81,11 +87,16 @@ def _rows(lines: Sequence[Line]) -> list[Line]:
     done: list[Line] = []
     for line in lines:
         last = done[-1] if done else None
-        if last is not None and line.size > 0 and abs(last.bottom - line.bottom) < 0.3 * min(last.size, line.size) and line.left >= last.right - 1:
+        if last is not None and _beside(last, line):
             done[-1] = replace(last, cells=last.cells + line.cells)
         else:
             done.append(line)
     return done
+
+
+def _beside(last: Line, line: Line) -> bool:
+    level = abs(last.bottom - line.bottom) < 0.3 * min(last.size, line.size)
+    return level and line.size > 0 and line.left >= last.right - 1
 
 
 def _without_furniture(pages: list[list[Line]]) -> list[list[Line]]:
@@ -101,7 +112,8 @@ def _without_furniture(pages: list[list[Line]]) -> list[list[Line]]:
     for lines, places in zip(pages, edges, strict=True):
         drop = {
             place for place in places
-            if _PAGE_NUMBER.fullmatch(lines[place].text.strip()) or (len(pages) > 2 and seen[_likeness(lines[place])] >= needed)
+            if _PAGE_NUMBER.fullmatch(lines[place].text.strip())
+            or (len(pages) > 2 and seen[_likeness(lines[place])] >= needed)
         }  # fmt: skip
         kept.append([line for place, line in enumerate(lines) if place not in drop])
     return kept
@@ -146,7 +158,8 @@ class _Sizes:
             if line.size >= 0.95 * size and line.size > self.body * _BIGGER:
                 return min(level, 4)
         plain = text.rstrip()
-        if line.bold and self._bold_counts and line.size >= 0.9 * self.body and len(text) <= 100 and plain[-1] not in ".,;:":
+        emphasised = line.bold and self._bold_counts and line.size >= 0.9 * self.body
+        if emphasised and len(text) <= 100 and plain[-1] not in ".,;:":
             return 0 if _BULLET.match(text) else min(len(self._levels) + 1, 5)
         return 0
 
@@ -177,7 +190,9 @@ class _Composer:
             previous = line
             place += 1
 
-    def _line(self, line: Line, previous: Line | None, following: Line | None, pitch: float, blocks: list[_Block]) -> None:
+    def _line(
+        self, line: Line, previous: Line | None, following: Line | None, pitch: float, blocks: list[_Block]
+    ) -> None:
         level = self._sizes.level(line)
         if level and line.size <= self._sizes.body * _BIGGER and not _stands_alone(line, previous, following, pitch):
             level = 0  # bold words inside a paragraph
@@ -191,7 +206,9 @@ class _Composer:
         elif last is not None and self._goes_on(last, line, previous, pitch):
             self._append(last, line.text)
         elif match := _BULLET.match(line.text):
-            blocks.append(_Block("item", [(self._page, "- " + line.text[match.end() :])]))
+            foreign = _FOREIGN_BULLET.match(line.text)
+            words = f"- {line.text[match.end() :]}" if foreign else line.text
+            blocks.append(_Block("item", [(self._page, words)]))
         else:
             kind: Literal["item", "paragraph"] = "item" if _NUMBERED.match(line.text) else "paragraph"
             blocks.append(_Block(kind, [(self._page, line.text)]))
@@ -199,7 +216,7 @@ class _Composer:
     def _goes_on(self, last: _Block, line: Line, previous: Line | None, pitch: float) -> bool:
         if last.kind not in ("paragraph", "item") or _BULLET.match(line.text) or _NUMBERED.match(line.text):
             return False
-        ended = last.parts[-1][1][-1] in ".!?:;\"”"
+        ended = last.parts[-1][1][-1] in '.!?:;"”'
         opener = line.text[0]
         if previous is None:  # the first line of a page, or one after a table
             return last.parts[-1][0] != self._page and not ended and opener.islower()
@@ -233,7 +250,7 @@ class _Composer:
             block.parts[-1] = (page, joined)
 
     def _was_divided(self, text: str, words: str) -> bool:
-        """Whether a hyphen at a line's end only divides a word: the document writes it without elsewhere, or never with."""
+        """Whether a hyphen at a line's end only divides a word: elsewhere it is written without, or never with one."""
         first, second = re.search(r"\w*(?=-$)", text), re.match(r"\w+", words)
         if first is None or second is None or not first[0] or not first[0][-1].isalpha():
             return False
@@ -242,15 +259,15 @@ class _Composer:
 
 def _pitch(lines: Sequence[Line]) -> float:
     """The usual distance between two lines of a page."""
-    steps = [
-        above.top - below.top for above, below in zip(lines, lines[1:], strict=False) if 0.5 * below.size < above.top - below.top < 2.5 * below.size
-    ]
-    return median(steps) if steps else 0.0
+    steps = [(above.top - below.top, below.size) for above, below in pairwise(lines)]
+    usual = [step for step, size in steps if 0.5 * size < step < 2.5 * size]
+    return median(usual) if usual else 0.0
 
 
 def _stands_alone(line: Line, previous: Line | None, following: Line | None, pitch: float) -> bool:
     """Whether a bold line is set apart: not in the middle of running text."""
-    before = previous is None or previous.text[-1] in ".!?:;)”\"" or previous.bold or not 0 < previous.top - line.top < 1.3 * pitch
+    before = previous is None or previous.bold or previous.text[-1] in '.!?:;)”"'
+    before = before or previous is None or not 0 < previous.top - line.top < 1.3 * pitch
     after = following is not None and not following.text[0].islower()
     return before and after
 

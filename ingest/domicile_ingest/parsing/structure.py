@@ -108,7 +108,7 @@ def _tokens(text: str) -> Iterator[tuple[BlockKind, int, int, int]]:
 def _tables(text: str, start: int, end: int) -> Iterator[_Found]:
     """Split a paragraph into words and a table: a header row, a row of dashes, rows to the end.
 
-    The table rule of markdown-it makes several objects for each cell; this finds the same tables at a tenth of the cost.
+    The table rule of markdown-it makes several objects for each cell; this finds the same tables at a tenth of it.
     """
     header_start = line_start = start
     while line_start < end:

@@ -60,7 +60,9 @@ def _joined(lines: list[str], delimiter: str) -> list[str]:
         for _ in reader:
             if reader.line_num - first > _MAX_LINES_IN_CELL:
                 return lines
-            rows.append(" ".join(line.strip() if number else line for number, line in enumerate(lines[first : reader.line_num])))
+            rows.append(
+                " ".join(line.strip() if number else line for number, line in enumerate(lines[first : reader.line_num]))
+            )
             first = reader.line_num
     except csv.Error:
         return lines

@@ -8,7 +8,6 @@ import unicodedata
 from collections import Counter
 
 from domicile.errors import DocumentError
-
 from domicile_ingest.parsing.parsed import Parsed, clean, stem
 
 # UTF-32 before UTF-16: the mark of one begins with the mark of the other.
@@ -124,7 +123,8 @@ def _guess(data: bytes) -> str | None:
 def _is_western(sample: bytes) -> bool:
     """Whether nearly all high bytes are the accented letters and quotation marks of Western European writing."""
     high = sample.decode("cp1252", errors="replace").translate({code: None for code in range(128)})
-    usual = "äöüßÄÖÜéèêëàâáãåæçíìîïñóòôõøœúùûÿýÉÈÀÂÁÃÅÆÇÍÎÑÓÔÕØÚ«»“”„‘’‚–—…•·°§©®€£´¡¿\xa0ªº½²³±×"
+    letters = "äöüßÄÖÜéèêëàâáãåæçíìîïñóòôõøœúùûÿýÉÈÀÂÁÃÅÆÇÍÎÑÓÔÕØÚ"
+    usual = letters + "«»“”„\u2018\u2019\u201a\u2013—…•·°§©®€£\xb4¡¿\xa0ªº½²³±\xd7"
     return sum(high.count(character) for character in usual) >= 0.97 * len(high)
 
 

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from domicile.errors import DocumentError
-
 from domicile_ingest.parsing.markdown_table import table
 from domicile_ingest.parsing.parsed import Parsed, clean, one_line, stem
 

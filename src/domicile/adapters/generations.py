@@ -147,8 +147,7 @@ class Generations:
             try:
                 following = self.manifest(following).parent
             except (IndexDamaged, UnknownGeneration):
-                lower = [number for number in numbers if number < following]
-                following = lower[-1] if lower else None
+                following = max((number for number in numbers if following is not None and number < following), default=None)
 
     def point_to(self, manifest: Manifest, data: bytes) -> None:
         """Make a generation current; ``data`` is its manifest file."""

@@ -13,10 +13,12 @@ _HEADING = re.compile(r" {0,3}#{1,6}[ \t]+(?=\S)")
 _FENCE = re.compile(r" {0,3}(?:```|~~~)")
 _RULE = re.compile(r"[ \t]*(?:[-=*_:|+~][ \t]*){3,}$")
 _QUOTE = re.compile(r"[ \t]*(?:>[ \t]?)+")
-_CLAUSE_END = re.compile(r"[;:,][)\"'”’\]]*\s+|\s[–—]\s+")
+_CLAUSE_END = re.compile(r"[;:,][)\"'”\u2019\]]*\s+|\s[\u2013—]\s+")
 _BLANK = re.compile(r"\s+")
 # Abbreviations that the library takes for the end of a sentence when a number or a small letter follows.
-_ABBREVIATION = re.compile(r"\b(?:Nos?|Nr|Arts?|Secs?|Figs?|Eqs?|Refs?|Vols?|pp?|Ch|[Aa]pprox|ca|cf|vs|al|St|resp|incl|Abs|Tel|Ext|Para)\.\s*$")
+_ABBREVIATION = re.compile(
+    r"\b(?:Nos?|Nr|Arts?|Secs?|Figs?|Eqs?|Refs?|Vols?|pp?|Ch|[Aa]pprox|ca|cf|vs|al|St|resp|incl|Abs|Tel|Ext|Para)\.\s*$"
+)
 _LATIN = re.compile(r"\b(?:e\.\s?g|i\.\s?e|z\.\s?B|d\.\s?h)\.\s*$")
 
 
@@ -36,8 +38,8 @@ class SentencexSplitter:
     def split(self, text: str) -> list[tuple[int, int]]:
         """Offsets of the sentences, list items, table rows and headings of ``text``, in order.
 
-        A paragraph of fenced code is one unit. No span is empty or has blanks around it, nor does it begin with the mark
-        of a bullet, a quote or a heading; lines that only draw are left out. None is longer than 600 characters.
+        A paragraph of fenced code is one unit. No span is empty, has blanks around it, or begins with the mark of
+        a bullet, a quote or a heading; lines that only draw are left out. None is longer than 600 characters.
         """
         spans: list[tuple[int, int]] = []
         for start, end, prose in _units(text):
@@ -113,7 +115,8 @@ def _lines_of_prose(text: str, lines: Sequence[tuple[int, int]]) -> Iterator[tup
     for start, end in lines:
         mark = _mark(text, start, end)
         alone = rows or _HEADING.match(text, start, end) is not None or _RULE.match(text, start, end) is not None
-        if run is not None and (alone or mark is not None or _was_broken_on_purpose(text, run, previous, start, end, width)):
+        apart = alone or mark is not None
+        if run is not None and (apart or _was_broken_on_purpose(text, run, previous, start, end, width)):
             yield run, previous, True
             run = None
         if alone:
@@ -142,7 +145,11 @@ def _was_broken_on_purpose(text: str, run: int, previous: int, start: int, end: 
     word = re.compile(r"\s*\S{0,80}").match(text, start, end)
     room = width - (previous - line_start) - (word.end() - start if word else 0)
     opener = text[start:end].lstrip()[:1]
-    return room > 12 and text[previous - 1] not in ",-–" and (opener.isupper() or opener.isdigit() or opener in "“\"'([")
+    return (
+        room > 12
+        and text[previous - 1] not in ",-\u2013"
+        and (opener.isupper() or opener.isdigit() or opener in "“\"'([")
+    )
 
 
 def _are_rows(lines: Sequence[str]) -> bool:

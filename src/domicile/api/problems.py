@@ -90,8 +90,7 @@ def problem(request: Request, status: int, kind: str, detail: str, field: str | 
     """One error body, in the form of the route."""
     if request.url.path.startswith(_OPENAI_ROUTES):
         family = "invalid_request_error" if status < 500 else "server_error"
-        body = {"error": {"message": detail, "type": family, "param": field, "code": kind}}
-        return JSONResponse(body, status, headers)
+        return JSONResponse({"error": {"message": detail, "type": family, "param": field, "code": kind}}, status, headers)
     title = HTTPStatus(status).phrase if status in set(HTTPStatus) else "Client Closed Request"
-    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": kind}
+    body: dict[str, object] = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": kind}
     return JSONResponse(body | ({"field": field} if field else {}), status, headers, media_type="application/problem+json")

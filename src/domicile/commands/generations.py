@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 from domicile.bootstrap import Home
 from domicile.console import Console, parser, run, subparser
@@ -50,7 +51,7 @@ def _verify(parsed: argparse.Namespace, console: Console) -> int:
     generations = Home.open(console.home, console.environment).generations(parsed.collection)
     if not generations.numbers():
         raise UnknownCollection(parsed.collection)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for number in generations.numbers():
         try:
             generations.check(generations.manifest(number), trust=False)

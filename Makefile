@@ -1,0 +1,55 @@
+# Everything starts here: `make demo` and `make test` do all their own set-up.
+# They need Python 3.11 or newer, make, and a package registry.
+
+PYTHON ?= python3
+HOME_DIR := .domicile
+BIN := .venv/bin
+LOCK := requirements/dev.lock
+STAMP := .venv/.installed
+
+.PHONY: help demo serve test check models lock image-check clean
+
+help:           ## show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+# The environment, exactly as locked. torch comes first and apart: it alone has builds for CPUs and for GPUs under one
+# version, and which of them fits is the machine's affair (pip takes it from wherever pip is configured to look).
+$(STAMP): $(LOCK) requirements/tools.lock requirements/torch.txt pyproject.toml
+	@echo "== environment (first time: a few minutes)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "domicile needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/tools.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/torch.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r $(LOCK)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+models: $(STAMP)    ## build and verify the model artefacts
+	@$(BIN)/domicile --home $(HOME_DIR) models build
+
+demo: models    ## from nothing to three answered questions
+	@$(BIN)/python examples/demo.py --home $(HOME_DIR)
+
+serve: models   ## serve the demo's collections on http://127.0.0.1:8000/v1
+	@$(BIN)/domicile --home $(HOME_DIR) serve
+
+check: $(STAMP) ## lint, types and architecture
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+test: check models  ## everything that CI runs
+	@$(BIN)/python -m pytest
+
+# UV_FIND_LINKS names a folder with a CPU build of torch, where there is one; without it torch's CUDA packages would be locked
+COMPILE := $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-package torch
+lock:           ## resolve the dependencies anew into requirements/*.lock
+	$(COMPILE) requirements/tools.in -o requirements/tools.lock
+	$(COMPILE) pyproject.toml -o requirements/runtime.lock
+	$(COMPILE) --all-extras pyproject.toml -o $(LOCK)
+
+image-check: $(STAMP)   ## build the container image for real, without a container engine (needs root and apt)
+	@deploy/image-check
+
+clean:          ## remove the environment and the demo's home
+	rm -rf .venv .domicile

@@ -1,0 +1,235 @@
+"""The chat route, through the official client and through raw HTTP."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+from domicile.answering import ABSTAINED, Limits
+from domicile.errors import Overloaded
+from domicile.testing import ScriptedGenerator
+from services import LEAVE, Served, home_with, served, service_over, until
+
+QUESTION = "How long does parental leave last?"
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Served]:
+    with served(service_over(home_with(tmp_path))) as running:
+        yield running
+
+
+@pytest.fixture
+def client(service: Served) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{service.url}/v1", api_key="none", max_retries=0, http_client=httpx.Client(trust_env=False)) as made:
+        yield made
+
+
+def ask(service: Served, question: str = QUESTION, **fields: object) -> httpx.Response:
+    body = {"model": "handbook", "messages": [{"role": "user", "content": question}], **fields}
+    with service.client() as client:
+        return client.post("/v1/chat/completions", json=body)
+
+
+def test_official_client_gets_an_answer_with_verified_quotes(client: openai.OpenAI) -> None:
+    reply = client.chat.completions.create(model="handbook", messages=[{"role": "user", "content": QUESTION}])
+    message = reply.choices[0].message
+    extra = reply.model_extra
+    assert message.content is not None
+    assert extra is not None
+    given = extra["domicile"]
+    assert message.content == given["answer"]
+    assert message.content.startswith(f"{LEAVE} [1]")
+    assert given["grounded"] == "kept"
+    assert [c["quote"] for c in given["citations"]] == [LEAVE]
+    assert all(c["verified"] for c in given["citations"])
+    assert given["decision"]["route"] == "local"
+    assert message.annotations is not None
+    citation = message.annotations[0].url_citation
+    assert message.content[citation.start_index:citation.end_index] == "[1]"
+    assert reply.usage is not None
+    assert reply.usage.total_tokens == given["usage"]["total_tokens"] > 0
+
+
+def test_official_client_streams_the_same_answer(client: openai.OpenAI) -> None:
+    whole = client.chat.completions.create(model="handbook", messages=[{"role": "user", "content": QUESTION}])
+    chunks = list(client.chat.completions.create(
+        model="handbook", messages=[{"role": "user", "content": QUESTION}], stream=True, stream_options={"include_usage": True}))
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text == whole.choices[0].message.content
+    finish = next(chunk for chunk in chunks if chunk.choices and chunk.choices[0].finish_reason == "stop")
+    assert finish.model_extra is not None
+    assert finish.model_extra["domicile"]["answer"] == text
+    assert chunks[-1].choices == []
+    assert chunks[-1].usage is not None
+
+
+def test_stream_has_the_form_that_all_clients_accept(service: Served) -> None:
+    lines = [line for line in ask(service, stream=True).text.split("\n") if line]
+    assert all(line.startswith("data: ") for line in lines)
+    assert lines[-1] == "data: [DONE]"
+    chunks = [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
+    assert all(chunk["choices"] for chunk in chunks)
+    assert len({(chunk["id"], chunk["created"], chunk["model"]) for chunk in chunks}) == 1
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
+    assert deltas[0] == {"role": "assistant", "content": ""}
+    kinds = ["annotations" if "annotations" in delta else "content" if "content" in delta else "finish" for delta in deltas]
+    assert kinds.index("annotations") > max(i for i, kind in enumerate(kinds) if kind == "content")
+    assert kinds[-1] == "finish"
+    assert "domicile" in chunks[-1]
+
+
+def test_what_no_quote_supports_is_replaced_by_the_quote(tmp_path: Path) -> None:
+    llm = ScriptedGenerator(["Parental leave lasts 52 weeks in Utrecht."])
+    with served(service_over(home_with(tmp_path), llm)) as service:
+        given = ask(service).json()["domicile"]
+    assert given["grounded"] == "replaced"
+    assert given["decision"]["route"] == "local"
+    assert "52" not in given["answer"]
+    assert LEAVE in given["answer"]
+
+
+@pytest.mark.parametrize("state", ["missing", "damaged", "loading"])
+def test_without_the_model_the_best_sentences_answer(tmp_path: Path, state: str) -> None:
+    llm = ScriptedGenerator(state=state)  # type: ignore[arg-type]
+    with served(service_over(home_with(tmp_path), llm)) as service:
+        given = ask(service).json()["domicile"]
+    assert (given["grounded"], given["degraded"]) == ("extractive", "model")
+    assert given["decision"]["route"] == "extractive"
+    assert given["decision"]["sink"] is None
+    assert LEAVE in given["answer"]
+
+
+def test_extractive_mode_never_runs_the_model(tmp_path: Path) -> None:
+    llm = ScriptedGenerator([LEAVE])
+    with served(service_over(home_with(tmp_path), llm)) as service:
+        given = ask(service, domicile={"mode": "extractive"}).json()["domicile"]
+    assert (given["grounded"], given["degraded"], given["decision"]["route"]) == ("extractive", None, "extractive")
+    assert llm.prompts == []
+
+
+def test_weak_evidence_abstains_in_words(service: Served) -> None:
+    given = ask(service, "Which volcano erupted on Thursday?").json()["domicile"]
+    assert given["abstained"]
+    assert given["answer"] == ABSTAINED
+    assert given["citations"] == []
+    assert (given["decision"]["route"], given["decision"]["sink"], given["grounded"], given["degraded"]) == ("extractive", None, "extractive", None)
+
+
+@pytest.mark.parametrize(("fields", "status", "param"), [
+    ({"model": "nowhere"}, 404, None),
+    ({"model": "../etc"}, 400, "collection"),
+    ({"messages": [{"role": "user", "content": "  "}]}, 400, "messages"),
+    ({"messages": []}, 400, "messages"),
+    ({"messages": [{"role": "user", "content": "word " * 400}]}, 400, "messages"),
+    ({"messages": "hello"}, 400, "messages"),
+    ({"domicile": {"regions": ["EU"]}}, 400, "regions"),
+    ({"domicile": {"regions": [" eu"]}}, 400, "regions"),
+    ({"domicile": {"sensitivity": "secret"}}, 400, "sensitivity"),
+    ({"domicile": {"colour": "blue"}}, 400, "domicile.colour"),
+])
+def test_bad_input_is_refused_in_openais_form(service: Served, fields: dict[str, object], status: int, param: str | None) -> None:
+    reply = ask(service, **fields)
+    assert reply.status_code == status
+    error = reply.json()["error"]
+    assert error["message"]
+    assert error["param"] == param
+    assert error["type"] == "invalid_request_error"
+
+
+def test_a_malformed_residency_header_is_refused(service: Served) -> None:
+    body = {"model": "handbook", "messages": [{"role": "user", "content": QUESTION}]}
+    with service.client() as client:
+        assert client.post("/v1/chat/completions", json=body, headers={"X-Domicile-Residency": "eu, local"}).status_code == 400
+        assert client.post("/v1/chat/completions", json=body, headers={"X-Domicile-Residency": "eu,local"}).status_code == 200
+
+
+def test_flags_narrow_the_payloads_label(service: Served) -> None:
+    label = ask(service, domicile={"regions": ["de"], "hosted": False}).json()["domicile"]["decision"]["label"]
+    assert label["hosted"] is False
+    assert label["regions"] in ([], ["de"])
+
+
+def test_tools_parts_and_unknown_fields_are_accepted(service: Served) -> None:
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": [{"type": "text", "text": QUESTION}]}]
+    reply = ask(service, messages=messages, tools=[{"type": "function"}], temperature=0.3, verbosity="low")
+    assert reply.json()["choices"][0]["message"]["content"].startswith(LEAVE)
+
+
+def test_a_frontends_side_request_retrieves_nothing(tmp_path: Path) -> None:
+    llm = ScriptedGenerator([LEAVE])
+    with served(service_over(home_with(tmp_path), llm)) as service:
+        reply = ask(service, f"### Task:\nGenerate a title.\n{QUESTION}")
+    assert reply.json()["choices"][0]["message"]["content"] == "{}"
+    assert llm.prompts == []
+
+
+def test_a_full_model_queue_is_503_with_retry_after(tmp_path: Path) -> None:
+    llm = ScriptedGenerator([Overloaded("the language model", retry_after=7)])
+    with served(service_over(home_with(tmp_path), llm)) as service:
+        for stream in (False, True):
+            reply = ask(service, stream=stream)
+            assert reply.status_code == 503
+            assert reply.headers["Retry-After"] == "7"
+            assert reply.json()["error"]["type"] == "server_error"
+
+
+def test_a_full_pool_refuses_at_once_and_liveness_stays_quick(tmp_path: Path) -> None:
+    release = threading.Event()
+    llm = ScriptedGenerator([LEAVE], before_token=lambda: release.wait(20) and None)
+    with served(service_over(home_with(tmp_path), llm, queue=0)) as service:
+        waiting = [threading.Thread(target=ask, args=(service,)) for _ in range(2)]
+        for thread in waiting:
+            thread.start()
+        until(lambda: len(llm.prompts) == 2)
+        refused = ask(service)
+        with service.client() as client:
+            live = client.get("/livez")
+        release.set()
+        for thread in waiting:
+            thread.join(20)
+        again = ask(service)
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+    assert live.elapsed.total_seconds() < 1
+    assert again.status_code == 200
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_leaves_stops_the_model_at_the_next_token(tmp_path: Path, stream: bool) -> None:
+    tokens: list[int] = []
+    gone = threading.Event()
+
+    def count() -> None:
+        tokens.append(1)
+        if len(tokens) > 10:
+            gone.wait(0.05)
+
+    llm = ScriptedGenerator(["word " * 2_000], before_token=count)
+    with served(service_over(home_with(tmp_path), llm, Limits(max_tokens=2_000))) as service:
+        body = {"model": "handbook", "messages": [{"role": "user", "content": QUESTION}], "stream": stream}
+        with service.client() as client, pytest.raises(httpx.ReadTimeout):
+            client.post("/v1/chat/completions", json=body, timeout=0.6)
+        until(lambda: _settled(tokens))
+    assert 10 < len(tokens) < 1_000
+
+
+def _settled(tokens: list[int]) -> bool:
+    before = len(tokens)
+    threading.Event().wait(0.3)
+    return len(tokens) == before
+
+
+def test_a_model_that_misses_the_deadline_is_given_up_and_said_to_be_slow(tmp_path: Path) -> None:
+    llm = ScriptedGenerator(["slow " * 50], before_token=lambda: threading.Event().wait(0.05) and None)
+    with served(service_over(home_with(tmp_path), llm, Limits(deadline=0.5))) as service:
+        given = ask(service).json()["domicile"]
+        with service.client() as client:
+            ready = client.get("/readyz")
+    assert (given["degraded"], given["grounded"]) == ("model", "extractive")
+    assert ready.status_code == 200
+    assert ready.json()["models"]["scripted"]["state"] == "slow"

@@ -25,7 +25,7 @@ _SPECIALS = 2  # [CLS] and [SEP]
 _TINY = 16
 _MERGED = 64
 _STEP = 6  # word pieces between two places to cut; closer ones only cost time
-_FILL = 0.85  # sections beyond one passage are cut so that passages fill this part of the budget
+_FILL = 0.92  # sections beyond one passage are cut so that passages fill this part of the budget
 _LONG = 64
 # What a cut costs, on the scale of a passage that has twice its proper size (1.0).
 _ROW, _BLANK_LINE, _NOTE, _SENTENCE, _LINE, _AFTER_COLON, _WORD, _ANYWHERE = 0.05, 0.1, 0.15, 0.2, 0.25, 0.5, 1.0, 3.0
@@ -132,7 +132,7 @@ class _Chunker:
             following = found[number + 1] if number + 1 < len(found) else None
             if following is None or (following.kind == "heading" and following.level <= block.level):
                 # A heading with nothing under it is a statement of its own: nowhere else would it be found.
-                self._add(_Section(block.heading[:-1], (block,)), sections)
+                self._add(_Section(block.heading, (block,)), sections)
         self._close(body, sections)
         return sections or [_Section((), (Block("paragraph", *_trim(self._text, 0, len(self._text)), ()),))]
 
@@ -297,13 +297,14 @@ class _Headers:
                 if last - first > most:
                     header, last = text[block.start : ruler.starts[first + most]].rstrip(), first + most
                 self._tables.append((_header_end(text, block, whole), block.end, header, last - first))
+        self._starts = [start for start, *_ in self._tables]
         self.longest = max((size for *_, size in self._tables), default=0)
 
     def at(self, offset: int) -> tuple[str, int]:
         """The header above an offset, and its word pieces."""
-        for start, end, header, size in self._tables:
-            if start <= offset < end:
-                return header, size
+        place = bisect_right(self._starts, offset) - 1
+        if place >= 0 and offset < self._tables[place][1]:
+            return self._tables[place][2:]
         return "", 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,14 +41,20 @@ class Labeller:
             return found, []
         try:
             return [*found, labels.parse(_read_sidecar(sidecar), self.regions)], []
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, LabelError) as error:
-            return [*found, labels.MALFORMED], [f"{file}{SIDECAR}: {error}: the label of {file} is the most restrictive one"]
+        except (OSError, ValueError, RecursionError, LabelError) as error:
+            warning = f"{file}{SIDECAR}: {error}: the label of {file} is the most restrictive one"
+            return [*found, labels.MALFORMED], [warning]
 
     def state(self, outside: list[PartialLabel]) -> str:
-        """A hash of what is said outside, to see whether a document must be labelled anew."""
-        whole = labels.complete(labels.join_partial(outside), self.collection.groups)
-        missing = [getattr(labels.join_partial(outside), field) is None for field in labels.FIELDS]
-        return hashlib.sha256(json.dumps([labels.to_record(whole), missing]).encode()).hexdigest()
+        """A hash of what is said outside, to see whether a document must be labelled anew.
+
+        The known regions are part of it: the label inside a document means something else once they change.
+        """
+        joined = labels.join_partial(outside)
+        whole = labels.complete(joined, self.collection.groups)
+        missing = [getattr(joined, field) is None for field in labels.FIELDS]
+        regions = {name: sorted(leaves) for name, leaves in sorted(self.regions.groups.items())}
+        return hashlib.sha256(json.dumps([labels.to_record(whole), missing, regions]).encode()).hexdigest()
 
     def label(self, uri: str, outside: list[PartialLabel], inside: Mapping[str, object] | None) -> tuple[Label, list[str]]:
         """The whole label and warnings; a malformed part makes all of it the most restrictive one."""
@@ -67,7 +74,8 @@ class Labeller:
 
 
 def _read_sidecar(path: Path) -> dict[str, object]:
-    if path.is_symlink() or path.stat().st_size > MAX_SIDECAR_BYTES:
+    status = path.lstat()  # neither a link out of the source nor a pipe, which would block
+    if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_SIDECAR_BYTES:
         raise LabelError("label", f"must be a plain file of at most {MAX_SIDECAR_BYTES:,} bytes")
     return tomllib.loads(path.read_text(encoding="utf-8"))
 

@@ -7,6 +7,7 @@ said about it from outside, the parser and the chunker are.
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from domicile_ingest.chunking import CHUNKING, chunk
 from domicile_ingest.labelling import Labeller
 from domicile_ingest.parsing.parsed import Parsed
 from domicile_ingest.sources import Failure, Item, Source
+
+logger = logging.getLogger(__name__)
 
 BATCH_CHUNKS = 512
 """Chunks embedded at once: enough to sort by length, little enough to keep the memory flat."""
@@ -82,6 +85,9 @@ class _Run:
     warnings: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("added", "changed", "unchanged", "deleted", "failed"), 0))
     embedded: int = 0
+    file: str | None = None
+    outside: list[PartialLabel] = field(default_factory=list)
+    state: str = ""
 
 
 class Pipeline:
@@ -128,33 +134,46 @@ class Pipeline:
         if isinstance(found, Failure):
             run.failures.append(found)
             return
-        outside, warnings = self._labeller.outside(found.file)
-        run.warnings += warnings
-        state = self._state(outside)
+        self._look_outside(run, found.file)
         old = run.states.get(found.uri)
-        if old is not None and (old.digest, old.state) == (found.digest, state):
+        if old is not None and (old.digest, old.state, old.origin) == (found.digest, run.state, "run"):
             run.counts["unchanged"] += 1
             return
         try:
-            ready = self._prepare(run, found, outside, state)
+            if old is not None and old.origin != "run":
+                raise DocumentError("duplicate", "a document that was put through the API has the same URI: rename one")
+            ready = self._prepare(run, found)
         except DocumentError as error:
             run.failures.append(Failure(found.uri, error.kind, error.reason))
             return
         run.waiting.append(ready)
         run.counts["added" if old is None else "changed"] += 1
 
+    def _look_outside(self, run: _Run, file: str) -> None:
+        """What is said of a file without opening it; once for all the rows of one."""
+        if file != run.file:
+            run.file = file
+            run.outside, warnings = self._labeller.outside(file)
+            run.warnings += warnings
+            run.state = self._state(run.outside)
+
     def _state(self, outside: list[PartialLabel]) -> str:
         parts = (CHUNKING, self._collection.language, self._labeller.state(outside))
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
-    def _prepare(self, run: _Run, item: Item, outside: list[PartialLabel], state: str) -> _Ready:
-        parsed = item.parse()
-        label, warnings = self._labeller.label(item.uri, outside, parsed.label)
+    def _prepare(self, run: _Run, item: Item) -> _Ready:
+        parsed = _parsed(item)
+        label, warnings = self._labeller.label(item.uri, run.outside, parsed.label)
+        chunks = chunks_of(parsed, self._embedder, self._splitter)
+        if not chunks:
+            raise DocumentError("empty", "the document holds no text")
         run.warnings += warnings
-        return _Ready(_document(item, parsed, label), state, chunks_of(parsed, self._embedder, self._splitter))
+        return _Ready(_document(item, parsed, label), run.state, chunks)
 
     def _embed(self, run: _Run) -> None:
         """Embed what waits, and hand it to the index."""
+        if not run.waiting:
+            return
         texts = [chunk.indexed for ready in run.waiting for chunk in ready.chunks]
         vectors = self._embedder.embed(texts, "document")
         at = 0
@@ -176,6 +195,21 @@ class Pipeline:
         for uri in missing:
             run.change.delete(uri)
         run.counts["deleted"] = len(missing)
+
+
+def _parsed(item: Item) -> Parsed:
+    """The text of an item.
+
+    Raises:
+        DocumentError: it has none, or a parser failed in a way that nobody foresaw: that is one document's trouble.
+    """
+    try:
+        return item.parse()
+    except DocumentError:
+        raise
+    except Exception as error:
+        logger.exception("the parser of %s failed", item.uri)
+        raise DocumentError("broken", f"cannot be parsed: {type(error).__name__}") from error
 
 
 def _document(item: Item, parsed: Parsed, label: Label) -> Document:

@@ -9,7 +9,9 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import stat
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +25,8 @@ from domicile_ingest.parsing.parsed import Parsed, clean, one_line, require_text
 SIDECAR = ".label.toml"
 MAX_ROW_BYTES = 64_000_000
 MAX_URI_CHARACTERS = 1_024
+# Controls, line ends, marks that reorder what a reader sees, and bytes that are no text (surrogate escapes).
+_UNSPEAKABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ class Source:
         files: paths relative to the root, sorted.
         sidecars: label files by the relative path of the file that they speak of.
         unreadable: folders that could not be listed.
-        rows: whether the source is itself a JSONL file, whose rows are known by their ``_id`` alone.
+        single: whether the source is itself a file; the rows of a JSONL file are then known by their ``_id`` alone.
         max_bytes: larger files are refused unread.
     """
 
@@ -74,12 +78,12 @@ class Source:
     files: tuple[str, ...]
     sidecars: Mapping[str, Path]
     unreadable: tuple[Failure, ...]
-    rows: bool
+    single: bool
     max_bytes: int
 
     def __len__(self) -> int:
         """How many documents there are, roughly: rows are counted by their lines."""
-        return sum(_lines(self.root / file) if _is_jsonl(file) else 1 for file in self.files)
+        return sum(self._documents(file) for file in self.files)
 
     def __iter__(self) -> Iterator[Item | Failure]:
         """Every document, or why it could not be read. Two documents with one URI: the second is a failure."""
@@ -95,12 +99,18 @@ class Source:
                 else:
                     yield found
 
+    def _documents(self, file: str) -> int:
+        try:
+            return _lines(self._regular_file(file)) if _is_jsonl(file) else 1
+        except (DocumentError, OSError, EOFError, zlib.error):
+            return 1
+
     def _read(self, file: str) -> Iterator[Item | Failure]:
         try:
             check_name(file)
             path = self._regular_file(file)
             if _is_jsonl(file):
-                yield from _rows(path, file, prefix="" if self.rows else f"{file}#")
+                yield from _rows(path, file, prefix="" if self.single else f"{file}#")
             else:
                 data = _read_stable(path)
                 yield Item(file, file, hashlib.sha256(data).hexdigest(), partial(parse, file, data))
@@ -111,12 +121,14 @@ class Source:
 
     def _hidden(self, file: str) -> str | None:
         """The beginning of the URIs that a file may hold, where it holds several."""
-        return None if not _is_jsonl(file) else "" if self.rows else f"{file}#"
+        if _is_jsonl(file):
+            return "" if self.single else f"{file}#"
+        return f"{file}/" if os.path.isdir(self.root / file) else None
 
     def _regular_file(self, file: str) -> Path:
         """The file, if it is one, lies inside the source and is not too large. It is not opened here: a pipe would block."""
         path = self.root / file
-        if path.is_symlink() and not path.resolve().is_relative_to(self.root.resolve()):
+        if not self.single and path.is_symlink() and not path.resolve().is_relative_to(self.root.resolve()):
             raise DocumentError("symlink", "a link that leads out of the source is not followed")
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -132,11 +144,16 @@ def open_source(place: Path, max_bytes: int) -> Source:
     Raises:
         UsageError: it is not there, or not a file or folder.
     """
-    if place.is_file():
+    try:
+        mode = place.stat().st_mode
+    except OSError as error:
+        raise UsageError(f"SOURCE {place}: {error.strerror}") from None
+    if stat.S_ISREG(mode):
         sidecar = place.with_name(place.name + SIDECAR)
-        return Source(place.parent, (place.name,), {place.name: sidecar} if sidecar.exists() else {}, (), _is_jsonl(place.name), max_bytes)
-    if not place.is_dir():
-        raise UsageError(f"SOURCE {place}: no such file or folder")
+        sidecars = {place.name: sidecar} if os.path.lexists(sidecar) else {}
+        return Source(place.parent, (place.name,), sidecars, (), True, max_bytes)
+    if not stat.S_ISDIR(mode):
+        raise UsageError(f"SOURCE {place}: neither a file nor a folder")
     unreadable: list[OSError] = []
     names = sorted(_walk(place, unreadable.append))
     failures = tuple(_unlisted(place, error) for error in unreadable)
@@ -165,12 +182,12 @@ def check_name(name: str) -> None:
     Raises:
         DocumentError: control characters, undecodable bytes, ``..`` or too long.
     """
-    if not name.isprintable() or ".." in name.split("/") or len(name) > MAX_URI_CHARACTERS:
+    if _UNSPEAKABLE.search(name) or ".." in name.split("/") or len(name) > MAX_URI_CHARACTERS:
         raise DocumentError("name", "the name holds control or undecodable characters or '..', or is too long: rename it")
 
 
 def _printable(name: str) -> str:
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)[:MAX_URI_CHARACTERS]
+    return _UNSPEAKABLE.sub("\N{REPLACEMENT CHARACTER}", name)[:MAX_URI_CHARACTERS]
 
 
 def _read_stable(path: Path) -> bytes:
@@ -183,9 +200,14 @@ def _read_stable(path: Path) -> bytes:
         before = path.stat()
         data = path.read_bytes()
         after = path.stat()
-        if (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns) and len(data) == after.st_size:
+        if _version(before) == _version(after) and len(data) == after.st_size:
             return data
     raise DocumentError("changing", "the file changed while it was read: run again")
+
+
+def _version(status: os.stat_result) -> tuple[int, int, int]:
+    """Tells whether a file was written or replaced between two looks."""
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _is_jsonl(file: str) -> bool:
@@ -197,16 +219,14 @@ def _open_rows(path: Path) -> IO[bytes]:
 
 
 def _lines(path: Path) -> int:
-    try:
-        with _open_rows(path) as stream:
-            return sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
-    except (OSError, EOFError):
-        return 1
+    with _open_rows(path) as stream:
+        return sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
 
 
 def _rows(path: Path, file: str, prefix: str) -> Iterator[Item | Failure]:
     """The rows of a JSONL file. A broken row is a failure and the next one goes on; a broken file ends it."""
     number = 0
+    before = path.stat()
     try:
         with _open_rows(path) as stream:
             while line := stream.readline(MAX_ROW_BYTES + 1):
@@ -215,8 +235,10 @@ def _rows(path: Path, file: str, prefix: str) -> Iterator[Item | Failure]:
                     raise DocumentError("too_large", f"line {number}: longer than {MAX_ROW_BYTES:,} bytes")
                 if line.strip():
                     yield _row(line, file, prefix, number)
-    except (OSError, EOFError, gzip.BadGzipFile) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DocumentError("broken", f"line {number + 1}: {error}") from error
+    if _version(path.stat()) != _version(before):
+        raise DocumentError("changing", "the file changed while it was read: run again")
 
 
 def _row(line: bytes, file: str, prefix: str, number: int) -> Item | Failure:
@@ -225,7 +247,7 @@ def _row(line: bytes, file: str, prefix: str, number: int) -> Item | Failure:
         row: Any = json.loads(line)
     except (ValueError, RecursionError) as error:
         return Failure(where, "malformed", f"line {number}: not JSON ({error})", prefix)
-    if not isinstance(row, dict) or not isinstance(row.get("_id"), str | int) or not isinstance(row.get("text"), str):
+    if not isinstance(row, dict) or not _is_id(row.get("_id")) or not isinstance(row.get("text"), str):
         return Failure(where, "malformed", f'line {number}: a row needs "_id" and a "text" that is a string', prefix)
     uri = f"{prefix}{row['_id']}"
     try:
@@ -233,6 +255,10 @@ def _row(line: bytes, file: str, prefix: str, number: int) -> Item | Failure:
     except DocumentError as error:
         return Failure(where, error.kind, f"line {number}: {error.reason}", prefix)
     return Item(uri, file, hashlib.sha256(line.strip()).hexdigest(), partial(_parse_row, row))
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, str) and value != "" or isinstance(value, int) and not isinstance(value, bool)
 
 
 def _parse_row(row: Mapping[str, Any]) -> Parsed:

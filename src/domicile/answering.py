@@ -134,9 +134,10 @@ class Answering:
     def _phrase(self, draft: _Draft) -> Iterator[str | Answer]:
         """Let the language model phrase it; where it cannot, or says what nothing supports, quote instead."""
         supports: list[Evidence] = []
+        quotable = prompts.best_quotes(draft.prompt.evidence)
         try:
             for sentence in self._sentences(draft):
-                found = grounding.ground(sentence, draft.prompt.evidence, draft.prompt.question)
+                found = grounding.ground(sentence, quotable, draft.prompt.question)
                 if found is None:
                     break
                 yield draft.say(f"{' ' if supports else ''}{sentence} [{found.n}]")

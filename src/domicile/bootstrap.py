@@ -46,7 +46,7 @@ class Home:
             ConfigError: a setting is wrong; names the key.
         """
         settings = Settings.load(path, environment)
-        return cls(path, settings, settings.region_table(), HashMemory(path / "cache" / "hashes.json"))
+        return cls(path, settings, settings.region_table(), HashMemory(path / "cache" / "hashes.txt"))
 
     @property
     def models_dir(self) -> Path:

@@ -161,8 +161,9 @@ def _put(data: dict[str, Any], key: list[str], value: str) -> None:
 
 
 def _first(error: ValidationError) -> str:
-    """One line for the first problem: the key, what is wrong, and for an unknown key what is allowed."""
-    problem = error.errors(include_url=False, include_input=False)[0]
+    """One line: the key, what is wrong, and for an unknown key what is allowed; a misspelt key explains a missing one."""
+    problems = error.errors(include_url=False, include_input=False)
+    problem = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return f"unknown key {key!r}: allowed here are {', '.join(_allowed(problem['loc'][:-1]))}"
@@ -172,9 +173,11 @@ def _first(error: ValidationError) -> str:
 def _allowed(location: tuple[int | str, ...]) -> list[str]:
     """The keys of the section at this place of the settings."""
     section: type[BaseModel] = Settings
-    for part in location:
-        if isinstance(part, str) and part in section.model_fields:
-            annotation = section.model_fields[part].annotation
-            inner = [a for a in (annotation, *getattr(annotation, "__args__", ())) if isinstance(a, type) and issubclass(a, BaseModel)]
-            section = inner[0] if inner else section
+    parts = iter(location)
+    for part in parts:
+        annotation = section.model_fields[str(part)].annotation
+        arguments = getattr(annotation, "__args__", ())
+        section = next(a for a in (annotation, *arguments) if isinstance(a, type) and issubclass(a, BaseModel))
+        if arguments:
+            next(parts)  # the name or the position in a table or list of sections
     return sorted(section.model_fields)

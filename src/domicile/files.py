@@ -9,13 +9,18 @@ import contextlib
 import errno
 import fcntl
 import hashlib
-import json
 import os
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from domicile.errors import StorageError, WriterBusy
+
+
+MAX_REMEMBERED = 4096
+"""Hashes kept; beyond it the oldest are computed again."""
+_REMEMBERED = re.compile("([0-9:]+) ([0-9a-f]{64})")
 
 
 def sha256_of(path: Path) -> str:
@@ -30,6 +35,8 @@ class HashMemory:
     A write changes ``mtime`` and ``ctime``, so a remembered hash is of the bytes that are there unless the
     clock itself was set back while somebody wrote. ``verify`` commands pass ``trust=False`` and read every byte.
 
+    The processes of a home share one file of lines, which each of them appends to and reads on from where it was.
+
     Args:
         path: where the memory lives; losing it costs time only, so it is written without fsync.
     """
@@ -38,10 +45,8 @@ class HashMemory:
         self._path = path
         self._lock = threading.Lock()
         self._known: dict[str, str] = {}
-        with contextlib.suppress(OSError, ValueError):
-            loaded = json.loads(path.read_text(encoding="utf-8"))
-            if isinstance(loaded, dict):
-                self._known = {str(key): str(value) for key, value in loaded.items()}
+        self._read = 0
+        self._read_on()
 
     def sha256(self, path: Path, *, trust: bool = True) -> str:
         """The file's sha256, from memory where ``trust`` and unchanged.
@@ -51,24 +56,45 @@ class HashMemory:
         """
         status = path.stat()
         key = f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}"
-        with self._lock:
-            known = self._known.get(key)
-        if trust and known is not None:
-            return known
+        if trust:
+            with self._lock:
+                if key not in self._known:
+                    self._read_on()
+                if (known := self._known.get(key)) is not None:
+                    return known
         digest = sha256_of(path)
         with self._lock:
             if self._known.get(key) != digest:
                 self._known[key] = digest
-                self._save()
+                self._append([f"{key} {digest}\n"])
         return digest
 
-    def _save(self) -> None:
-        temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
+    def _read_on(self) -> None:
+        """Take in what was appended since the last look; a torn line is no memory."""
+        with contextlib.suppress(OSError), self._path.open("rb") as stream:
+            if os.fstat(stream.fileno()).st_size < self._read:
+                self._read = 0  # another process began it anew
+            stream.seek(self._read)
+            data = stream.read()
+            self._read += len(data)
+            for line in data.decode("ascii", "replace").splitlines():
+                if remembered := _REMEMBERED.fullmatch(line):
+                    self._known[remembered[1]] = remembered[2]
+        if len(self._known) > MAX_REMEMBERED:
+            self._known = dict(list(self._known.items())[-MAX_REMEMBERED // 2 :])
+            with contextlib.suppress(OSError):
+                self._path.unlink(missing_ok=True)
+            self._append([f"{key} {digest}\n" for key, digest in self._known.items()])
+
+    def _append(self, lines: list[str]) -> None:
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            newest = dict(list(self._known.items())[-4096:])
-            temporary.write_text(json.dumps(newest), encoding="utf-8")
-            temporary.replace(self._path)
+            # one write to a file opened for appending, so that lines of two processes do not mix
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            try:
+                os.write(descriptor, "".join(lines).encode("ascii"))
+            finally:
+                os.close(descriptor)
 
 
 def fsync_path(path: Path) -> None:
@@ -78,6 +104,14 @@ def fsync_path(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_folders(path: Path) -> None:
+    """Make a folder and what is missing above it, so that a power loss takes none of them away again."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    for folder in reversed(missing):
+        folder.mkdir(exist_ok=True)
+        fsync_path(folder.parent)
 
 
 def replace_durably(path: Path, data: bytes, *, mode: int = 0o644) -> None:
@@ -114,12 +148,18 @@ def writer_lock(path: Path, what: str) -> Iterator[None]:
         os.close(descriptor)
 
 
+def write_refused(path: Path, error: Exception) -> StorageError:
+    """What a library that hides the error number says of a disk that refuses, as one line."""
+    return StorageError(f"cannot write {path}: {' '.join(str(error).split())}: free some space and run again")
+
+
 @contextlib.contextmanager
 def storage_errors(what: str) -> Iterator[None]:
     """Turn what the disk says into one line that tells what to do."""
     advice = {
         errno.ENOSPC: "the disk is full: free some space and run again",
         errno.EDQUOT: "the disk quota is used up: free some space and run again",
+        errno.EFBIG: "the file would be larger than this process may write (ulimit -f): raise the limit and run again",
         errno.EROFS: "the file system is read-only: choose another --home",
         errno.EACCES: "permission denied: choose a --home that this user may write",
         errno.EPERM: "permission denied: choose a --home that this user may write",

@@ -1,9 +1,8 @@
 """Tying what a model says to what the documents say. Pure.
 
-A generated sentence is kept only if one piece of evidence supports all of it: every number and nearly every content word
-of the sentence stands in that evidence (or in the question), and it says something that the question did not. This is
-lexical support and not entailment: a kept sentence can still join true words wrongly, which is why the quote that
-supports it is always shown beside it.
+A generated sentence is kept only if one of the best quotes holds every content word and number of it, and it adds
+something to the question. This is lexical support and not entailment: a kept sentence can still join true words wrongly,
+which is why the quote that supports it is always shown beside it.
 """
 
 from __future__ import annotations
@@ -12,9 +11,6 @@ import re
 from collections.abc import Sequence
 
 from domicile.domain import Citation, Evidence
-
-MIN_SUPPORT = 0.9
-"""Share of the content words of a sentence that its evidence must hold."""
 
 _WORD = re.compile(r"\d+(?:[.,:/-]\d+)*|[^\W\d_]+(?:'[^\W\d_]+)?")
 _STOP = frozenset(
@@ -38,22 +34,15 @@ def _stem(word: str) -> str:
     return word.rstrip("e") if len(word) > 3 else word
 
 
-def support(sentence: str, evidence: Evidence, question: str) -> float:
-    """The share of the sentence's content words that the evidence holds, 0 where it does not support it at all.
+def supports(evidence: Evidence, sentence: str, question: str) -> bool:
+    """Whether the evidence holds every content word of the sentence.
 
-    Numbers and negations are all or nothing, and the sentence must add a word to the question.
+    The sentence must also say something that the question did not, and must not lose or gain a negation.
     """
-    said = words(sentence)
+    said = set(words(sentence))
     quoted = set(words(f"{evidence.context} {evidence.text}"))
-    asked = set(words(question))
-    if not said or not set(said) - asked:
-        return 0.0
-    numbers = [word for word in said if word[0].isdigit()]
-    if any(number not in quoted for number in numbers) or _negated(sentence) != _negated(evidence.text):
-        return 0.0
-    if not any(word in quoted for word in said if word not in asked):
-        return 0.0
-    return sum(word in quoted or word in asked for word in said) / len(said)
+    adds = said & quoted - set(words(question))
+    return bool(adds) and said <= quoted and _negated(sentence) == _negated(evidence.text)
 
 
 def _negated(text: str) -> bool:
@@ -61,10 +50,8 @@ def _negated(text: str) -> bool:
 
 
 def ground(sentence: str, evidence: Sequence[Evidence], question: str) -> Evidence | None:
-    """The evidence that supports a generated sentence best, or ``None`` where none supports it."""
-    scored = [(support(sentence, item, question), -item.n, item) for item in evidence]
-    best = max(scored, key=lambda entry: entry[:2], default=None)
-    return best[2] if best is not None and best[0] >= MIN_SUPPORT else None
+    """The best evidence that supports a generated sentence, or ``None`` where none does."""
+    return next((item for item in evidence if supports(item, sentence, question)), None)
 
 
 def next_sentence(buffer: str) -> tuple[str, str] | None:

@@ -125,9 +125,9 @@ def parse(raw: object, regions: Regions) -> PartialLabel:
     groups = _words(raw, "groups")
     return PartialLabel(
         regions=None if (names := _words(raw, "regions")) is None else regions.expand(names),
-        sensitivity=_sensitivity(raw.get("sensitivity")),
-        hosted=_boolean(raw.get("hosted")),
-        retention_days=_days(raw.get("retention_days")),
+        sensitivity=_sensitivity(raw["sensitivity"]) if "sensitivity" in raw else None,
+        hosted=_boolean(raw["hosted"]) if "hosted" in raw else None,
+        retention_days=_days(raw["retention_days"]) if "retention_days" in raw else None,
         categories=_words(raw, "categories"),
         purposes=_words(raw, "purposes"),
         groups=groups or None,
@@ -136,29 +136,27 @@ def parse(raw: object, regions: Regions) -> PartialLabel:
 
 def _words(raw: Mapping[str, object], field: str) -> frozenset[str] | None:
     value = raw.get(field)
-    if value is None and field not in raw:
+    if field not in raw:
         return None
     if not isinstance(value, list | tuple) or not all(isinstance(word, str) and _WORD.fullmatch(word) for word in value):
         raise LabelError(field, "must be a list of lower-case words")
     return frozenset(value)
 
 
-def _sensitivity(value: object) -> Sensitivity | None:
-    if value is None:
-        return None
+def _sensitivity(value: object) -> Sensitivity:
     if not isinstance(value, str) or value not in list(Sensitivity):
         raise LabelError("sensitivity", f"must be one of {', '.join(Sensitivity)}")
     return Sensitivity(value)
 
 
-def _boolean(value: object) -> bool | None:
-    if value is not None and not isinstance(value, bool):
+def _boolean(value: object) -> bool:
+    if not isinstance(value, bool):
         raise LabelError("hosted", "must be true or false")
     return value
 
 
-def _days(value: object) -> int | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+def _days(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise LabelError("retention_days", "must be a whole number of days, 0 or more")
     return value
 

@@ -19,6 +19,7 @@ class Numbering:
         self._starts: dict[tuple[str, int], int] = {}
         self._counters: dict[str, dict[int, int]] = {}
         self._styles: dict[str, tuple[str, int]] = {}
+        self._indents: dict[str, int] = {}
         self._depth = -1
         self._read_styles(document)
         self._read_numbering(document)
@@ -33,7 +34,9 @@ class Numbering:
         if form == "none":
             return None
         # Markdown nests one level at a time; deeper indentation would be code.
-        self._depth = min(level, self._depth + 1)
+        style = paragraph.find(f"{_W}pPr/{_W}pStyle")
+        drawn = self._indents.get(style.get(_W + "val"), 0) if style is not None else 0
+        self._depth = min(max(level, drawn), self._depth + 1)
         indent = "    " * self._depth
         if form == "bullet":
             return f"{indent}- "
@@ -66,13 +69,16 @@ class Numbering:
     def _read_styles(self, document: Document) -> None:
         for style in document.styles:
             numbered = style.element.find(f"{_W}pPr/{_W}numPr")
+            named = re.fullmatch(r"list (bullet|number)(?: ([2-5]))?", (style.name or "").lower())
+            level = int(named[2] or 1) - 1 if named else 0
             if numbered is not None and (number := _value(numbered, "numId")) not in (None, "0"):
+                # Word's own "List Bullet 2" is the first level of another list, drawn further in.
                 self._styles[style.style_id] = (str(number), _small(_value(numbered, "ilvl")))
-            elif match := re.fullmatch(r"list (bullet|number)(?: ([2-5]))?", (style.name or "").lower()):
-                name = f"style-{match[1]}"
-                level = int(match[2] or 1) - 1
+                self._indents[style.style_id] = level
+            elif named:
+                name = f"style-{named[1]}"
                 self._styles.setdefault(style.style_id, (name, level))
-                self._formats[(name, level)] = "bullet" if match[1] == "bullet" else "decimal"
+                self._formats[(name, level)] = "bullet" if named[1] == "bullet" else "decimal"
 
     def _read_numbering(self, document: Document) -> None:
         try:

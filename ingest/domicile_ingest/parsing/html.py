@@ -93,23 +93,11 @@ _OPTIONAL_END = frozenset(
 def _drop_chrome(tree: LexborHTMLParser) -> None:
     for node in tree.css(_CHROME):
         node.decompose()
+    # What heads an article or a section of one is content, and so is the source under a quotation.
+    kept = {node.mem_id for node in tree.css("main header, article header, section header, blockquote footer")}
     for node in tree.css("header, footer"):
-        # The header of an article, or one that holds the page's only title, is content.
-        if node.tag == "header":
-            if node.css_first("h1") is not None or _has_ancestor(node, ("main", "article", "section")):
-                continue
-        if node.tag == "footer" and _has_ancestor(node, ("blockquote",)):
-            continue
-        node.decompose()
-
-
-def _has_ancestor(node: LexborNode, tags: tuple[str, ...]) -> bool:
-    parent = node.parent
-    while parent is not None:
-        if parent.tag in tags:
-            return True
-        parent = parent.parent
-    return False
+        if node.mem_id not in kept and (node.tag == "footer" or node.css_first("h1") is None):
+            node.decompose()
 
 
 def _content(tree: LexborHTMLParser, body: LexborNode) -> LexborNode:
@@ -210,7 +198,7 @@ class _Walker:
     def _table(self, node: LexborNode, depth: int, done: list[str]) -> None:
         grid = Grid()
         rows = [row for row in node.css("tr") if _own_table(row, node)] if depth < _MAX_WALK else []
-        nested = node.css_first("table table") is not None
+        nested = any(inner.mem_id != node.mem_id for inner in node.css("table"))
         cells = [[cell for cell in row.iter(include_text=False) if cell.tag in ("td", "th")] for row in rows]
         caption = node.css_first("caption")
         if caption is not None:

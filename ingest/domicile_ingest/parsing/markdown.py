@@ -13,7 +13,7 @@ from domicile_ingest.parsing.text import decode
 
 _MAX_FRONT_MATTER = 65_536
 _NAMES_DOMICILE = re.compile(r"domicile", re.IGNORECASE)
-_CLAIMS_DOMICILE = re.compile(r"^[ \t{,]*[\"']?domicile[\"']?[ \t]*:", re.IGNORECASE | re.MULTILINE)
+_CLAIMS_DOMICILE = re.compile(r"^[ \t{,\[]*[\"']?domicile[\"']?[ \t]*[:=.\]]", re.IGNORECASE | re.MULTILINE)
 _FENCE = re.compile(r" {0,3}(```+|~~~+)")
 _ATX = re.compile(r" {0,3}#[ \t]+(.*?)(?:[ \t]+#+)?$")
 _SETEXT = re.compile(r" {0,3}=+$")
@@ -32,9 +32,10 @@ def markdown(fallback: str, text: str) -> Parsed:
     """Parse cleaned Markdown; ``fallback`` is the title where it gives none."""
     front, body = _split(text)
     if front is None:
-        # A block that was never closed is text, but its author meant a label: fail closed.
-        claims = text.startswith("---\n") and _CLAIMS_DOMICILE.search(text[:_MAX_FRONT_MATTER])
-        label: Mapping[str, object] | None = _malformed("the front matter is not closed") if claims else None
+        # Such a block is text, but its author meant a label: fail closed.
+        claims = text.startswith(("---\n", "+++\n")) and _CLAIMS_DOMICILE.search(text)
+        reason = "the front matter is not closed, too long, or not YAML"
+        label: Mapping[str, object] | None = _malformed(reason) if claims else None
         return Parsed(first_heading(text) or fallback, text, markdown=True, label=label)
     try:
         values = _load(front)

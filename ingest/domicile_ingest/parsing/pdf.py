@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from domicile.errors import DocumentError
 from domicile_ingest.parsing.markdown import first_heading
-from domicile_ingest.parsing.parsed import MAX_CHARACTERS, Parsed, clean, one_line, stem
+from domicile_ingest.parsing.parsed import MAX_CHARACTERS, Page, Parsed, clean, one_line, stem
 from domicile_ingest.parsing.pdf_layout import HYPHEN, Cell, Line, lay_out
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ _LIGATURES = {ord(ligature): unicodedata.normalize("NFKC", ligature) for ligatur
 _BOLD_NAMES = (b"bold", b"black", b"heavy", b"cmbx", b"sfbx", b"-demi", b"-medi")
 # In a right-to-left run PDFium turns the letters of this ligature round; the two then share one box.
 _LAM_ALEF = re.compile("[اأإآ]ل")
+_LEADER = re.compile(r"(?:\s?[.·]){6,}")
 _JUNK_TITLE = re.compile(r"microsoft word|untitled|\.(?:docx?|pdf|tex|indd|qxd|pptx?)$", re.IGNORECASE)
 
 
@@ -59,8 +60,15 @@ def parse_pdf(name: str, data: bytes) -> Parsed:
             "no_text", f"the PDF has {count} page(s) and no text layer, as scans do: run OCR on it first"
         )
     text, ranges = lay_out(pages)
-    title = first_heading(text) or ("" if _JUNK_TITLE.search(declared) else declared) or stem(name)
-    return Parsed(title, text, markdown=True, pages=ranges)
+    return Parsed(_title(text, ranges[0], declared) or stem(name), text, markdown=True, pages=ranges)
+
+
+def _title(text: str, cover: Page, declared: str) -> str:
+    """The first heading, if it is on the first page and not that of a numbered chapter; else the declared title."""
+    printed = first_heading(text[: cover.end])
+    if printed and not printed[0].isdigit():
+        return printed
+    return ("" if _JUNK_TITLE.search(declared) else declared) or printed or first_heading(text) or ""
 
 
 def _pages(document: PdfDocument, count: int) -> Iterator[list[Line]]:
@@ -106,10 +114,7 @@ class _Reader:
         # Half of a surrogate pair or a zero is no character; one blank keeps the indices in step.
         codes = (get(self._page, index) for index in range(self._page.count_chars()))
         text = "".join(chr(code) if 0 < code < 0xD800 or 0xDFFF < code < 0x110000 else " " for code in codes)
-        for match in _LAM_ALEF.finditer(text):
-            place = match.start()
-            if self._place(place)[:2] == self._place(place + 1)[:2]:
-                text = f"{text[:place]}{text[place + 1]}{text[place]}{text[place + 2 :]}"
+        text = _LAM_ALEF.sub(self._righted, text)
         found: list[Line] = []
         for match in re.compile(r"[^\r\n]*\S[^\r\n]*").finditer(text):
             line = self._line(text, match.start(), match.end())
@@ -139,6 +144,11 @@ class _Reader:
             return None
         return Line(tuple(cells), top, bottom, self._is_bold(middle))
 
+    def _righted(self, match: re.Match[str]) -> str:
+        letters = match[0]
+        together = self._place(match.start())[:2] == self._place(match.start() + 1)[:2]
+        return letters[::-1] if together else letters
+
     def _place(self, index: int) -> tuple[float, float, float, float]:
         """Left, right, top, bottom; the loose box has the height of the font, whatever the letter."""
         self._raw.FPDFText_GetLooseCharBox(self._page, index, ctypes.byref(self._box))
@@ -155,5 +165,5 @@ class _Reader:
 def _tidy(text: str) -> str:
     """Words as they are written: ligatures taken apart, accents composed, dividing hyphens marked at the end only."""
     text = clean(unicodedata.normalize("NFC", _DIVIDED.sub(HYPHEN, text).translate(_LIGATURES)))
-    text = " ".join(text.split())
+    text = " ".join(_LEADER.sub(" … ", text).split())
     return text[:-1].replace(HYPHEN, "") + text[-1:]

@@ -21,10 +21,11 @@ _FOREIGN_BULLET = re.compile(r"[\uf0b7\uf0a7\uf0d8\uf0fc*\u2013-]\s+(?=\S)|o\s+(
 _BULLET = re.compile(r"[•●○▪■□◦‣\u2043∙·]\s*(?=\S)|" + _FOREIGN_BULLET.pattern)
 _NUMBERED = re.compile(r"(?:\(?\d{1,3}[.)]|\(?[a-z][.)]|\[\d{1,3}\])\s+(?=\S)")
 _PAGE_NUMBER = re.compile(
-    r"(?:page|seite|p\.)?\s*[-\u2013]?\s*(?:\d{1,4}|[ivxlc]{1,6})\s*[-\u2013]?(?:\s*(?:/|of|von)\s*\d{1,4})?",
+    r"(?:page|seite|p\.)?\s*[-\u2013]?\s*(?:\d{1,4}|[ivxlc]{1,6})\s*[-\u2013]?(\s*(?:/|of|von)\s*\d{1,4})?",
     re.IGNORECASE,
 )
 _BIGGER = 1.13
+_MAX_PARAGRAPH = 20_000  # characters; joining lines without end would take quadratic time
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +102,6 @@ def _beside(last: Line, line: Line) -> bool:
 
 def _without_furniture(pages: list[list[Line]]) -> list[list[Line]]:
     """Take out what is repeated at the top or bottom of pages, and page numbers there."""
-    if len(pages) < 2:
-        return pages
     seen: Counter[str] = Counter()
     edges = [_edges(lines) for lines in pages]
     for lines, places in zip(pages, edges, strict=True):
@@ -111,10 +110,10 @@ def _without_furniture(pages: list[list[Line]]) -> list[list[Line]]:
     kept = []
     for lines, places in zip(pages, edges, strict=True):
         drop = {
-            place for place in places
-            if _PAGE_NUMBER.fullmatch(lines[place].text.strip())
-            or (len(pages) > 2 and seen[_likeness(lines[place])] >= needed)
-        }  # fmt: skip
+            place
+            for place in places
+            if _is_page_number(lines[place], len(pages)) or seen[_likeness(lines[place])] >= needed
+        }
         kept.append([line for place, line in enumerate(lines) if place not in drop])
     return kept
 
@@ -126,7 +125,14 @@ def _edges(lines: list[Line]) -> list[int]:
 
 
 def _likeness(line: Line) -> str:
-    return re.sub(r"\d+", "#", line.text.casefold())
+    """What repeated lines share; the size tells a title from the running head that repeats it."""
+    words = re.sub(r"\d+", "#", line.text.casefold())
+    return f"{round(line.size)} {words}"
+
+
+def _is_page_number(line: Line, count: int) -> bool:
+    match = _PAGE_NUMBER.fullmatch(line.text.strip())
+    return match is not None and (count > 1 or match[1] is not None)  # a lone number on a lone page may be content
 
 
 class _Sizes:
@@ -215,6 +221,8 @@ class _Composer:
 
     def _goes_on(self, last: _Block, line: Line, previous: Line | None, pitch: float) -> bool:
         if last.kind not in ("paragraph", "item") or _BULLET.match(line.text) or _NUMBERED.match(line.text):
+            return False
+        if len(last.parts[-1][1]) > _MAX_PARAGRAPH:
             return False
         ended = last.parts[-1][1][-1] in '.!?:;"”'
         opener = line.text[0]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domicile.errors import IndexDamaged
+from domicile.files import write_refused
 from domicile.ports import Vectors
 
 MAX_BYTES = 64 << 30
@@ -46,7 +47,7 @@ class VectorFileWriter:
         try:
             faiss.write_index(self._index, str(path))
         except RuntimeError as error:
-            raise OSError(f"cannot write {path}: {error}") from error
+            raise write_refused(path, error) from error
 
 
 class VectorFile:
@@ -78,9 +79,16 @@ class VectorFile:
         bits = None if allowed is None else np.packbits(allowed, bitorder="little")
         selector = None if bits is None else faiss.IDSelectorBitmap(bits)
         parameters = None if selector is None else faiss.SearchParameters(sel=selector)
-        scores, rows = self._index.search(np.ascontiguousarray(vector[None], dtype=np.float32), k, params=parameters)
-        found = [(int(row), float(score)) for row, score in zip(rows[0], scores[0], strict=True) if row >= 0]
-        return sorted(found, key=lambda pair: (-pair[1], pair[0]))
+        query = np.ascontiguousarray(vector[None], dtype=np.float32)
+        depth = k
+        while True:
+            # FAISS keeps any of those that share the last place: look until a worse one, so that the lowest rows win
+            depth = 4 * depth if depth > k else k + 1
+            scores, rows = (array[0] for array in self._index.search(query, depth, params=parameters))
+            if rows[-1] < 0 or scores[-1] < scores[k - 1]:
+                break
+        found = [(int(row), float(score)) for row, score in zip(rows, scores, strict=True) if row >= 0]
+        return sorted(found, key=lambda pair: (-pair[1], pair[0]))[:k]
 
     def rows(self, numbers: Iterable[int]) -> Vectors:
         """The stored vectors of these rows, decoded to float32."""

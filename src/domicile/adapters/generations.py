@@ -11,16 +11,22 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from domicile.adapters.manifest import Manifest
 from domicile.errors import IndexDamaged, NoIntactGeneration, UnknownGeneration
-from domicile.files import HashMemory, fsync_path, replace_durably
+from domicile.files import HashMemory, make_folders, replace_durably
 
 logger = logging.getLogger(__name__)
+
+
+MAX_GENERATION = 999_999
+"""Numbers have six digits in names of files; ten commits an hour reach this after eleven years."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,30 +63,39 @@ class Generations:
             if self.numbers():
                 raise IndexDamaged(f"{path}: missing, though generations exist") from None
             return None
-        except ValueError:
+        except (OSError, ValueError):
             raise IndexDamaged(f"{path}: unreadable") from None
 
     def numbers(self) -> list[int]:
         """The generations that have a manifest, ascending."""
-        return sorted(int(path.stem) for path in (self.folder / "generations").glob("[0-9]*.json"))
+        return sorted(int(path.stem) for path in (self.folder / "generations").glob("[0-9]" * 6 + ".json"))
+
+    def next_number(self) -> int:
+        """Never one that was used, also where the manifest that ``CURRENT`` names is lost."""
+        try:
+            current = self.current()
+        except IndexDamaged:
+            current = None
+        lost = [current.generation] if current is not None and current.generation < MAX_GENERATION else []
+        return max([0, *self.numbers(), *lost]) + 1
 
     def manifest_path(self, number: int) -> Path:
         return self.folder / "generations" / f"{number:06d}.json"
 
-    def manifest(self, number: int, sha256: str | None = None) -> Manifest:
+    def manifest(self, number: int) -> Manifest:
         """Read one manifest.
 
         Raises:
             UnknownGeneration: there is none of this number.
-            IndexDamaged: unreadable, or not the one that ``sha256`` names.
+            IndexDamaged: unreadable, or of another generation or collection.
         """
         path = self.manifest_path(number)
         try:
             data = path.read_bytes()
         except FileNotFoundError:
-            raise UnknownGeneration(f"{self.folder.name}: no generation {number}: `domicile generations list` shows them") from None
-        if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
-            raise IndexDamaged(f"{path}: not the manifest that CURRENT names")
+            raise UnknownGeneration(
+                f"{self.folder.name}: no generation {number}: `domicile generations list` shows them"
+            ) from None
         manifest = Manifest.decode(data, str(path))
         if (manifest.generation, manifest.collection) != (number, self.folder.name):
             raise IndexDamaged(f"{path}: is generation {manifest.generation} of {manifest.collection!r}")
@@ -107,11 +122,11 @@ class Generations:
             try:
                 if path.stat().st_size != entry.size or self._hashes.sha256(path, trust=trust) != entry.sha256:
                     raise IndexDamaged(f"{path}: its bytes are not those of generation {manifest.generation}")
-            except FileNotFoundError:
-                raise IndexDamaged(f"{path}: missing") from None
+            except OSError as error:
+                raise IndexDamaged(f"{path}: unreadable: {error.strerror}") from None
         # tantivy opens what lies in its folder, so nothing may lie there that was not hashed
         for path in (self.folder / manifest.lexical).iterdir():
-            if path.suffix != ".lock" and path.relative_to(self.folder).as_posix() not in manifest.files:
+            if path.relative_to(self.folder).as_posix() not in manifest.files:
                 raise IndexDamaged(f"{path}: not part of generation {manifest.generation}")
 
     def newest_intact(self) -> tuple[Manifest, str | None]:
@@ -120,39 +135,62 @@ class Generations:
         Raises:
             NoIntactGeneration: nothing intact is left.
         """
-        trouble: str | None = None
-        for number, sha256 in self._candidates():
+        newest, trouble = self._newest()
+        for number in self._and_older(newest):
             try:
-                manifest = self.manifest(number, sha256)
+                manifest = self.manifest(number)
                 self.check(manifest)
-                return manifest, trouble
             except (IndexDamaged, UnknownGeneration, OSError) as error:
                 logger.warning("generation %d of %s is not usable: %s", number, self.folder.name, error)
                 trouble = trouble or str(error)
-        raise NoIntactGeneration(f"collection {self.folder.name!r} has no intact generation left: {trouble or 'CURRENT is missing'}: "
-                                 "ingest it again into a new collection, or restore a backup")
+            else:
+                return manifest, trouble
+        raise NoIntactGeneration(
+            f"collection {self.folder.name!r} has no intact generation left: {trouble or 'CURRENT is missing'}: "
+            "ingest it again into a new collection, or restore a backup"
+        )
 
-    def _candidates(self) -> Iterator[tuple[int, str | None]]:
-        """The current generation, then its ancestors; by number where a manifest on the way is unreadable."""
+    def _newest(self) -> tuple[int | None, str | None]:
+        """The generation that ``CURRENT`` names, else the newest one; and what is wrong with ``CURRENT``."""
         numbers = self.numbers()
+        path = self.folder / "CURRENT"
         try:
             current = self.current()
-            following, sha256 = (current.generation, current.sha256) if current else (None, None)
         except IndexDamaged as error:
-            logger.warning("%s", error)
-            following, sha256 = (numbers[-1] if numbers else None), None
-        while following is not None:
-            yield following, sha256
-            sha256 = None
+            return max(numbers, default=None), str(error)
+        if current is None:
+            return None, None
+        if current.generation not in numbers:
+            trouble = f"{path}: names generation {current.generation}, and {self.manifest_path(current.generation)} is missing"
+            older = [number for number in numbers if number < current.generation]
+            return max(older or numbers, default=None), trouble
+        if self.sha256_of_manifest(current.generation) != current.sha256:
+            return current.generation, f"{path}: its hash is not that of {self.manifest_path(current.generation)}"
+        return current.generation, None
+
+    def _and_older(self, number: int | None) -> Iterator[int]:
+        """A generation and its ancestors; by number where a manifest on the way is unreadable."""
+        while number is not None:
+            yield number
             try:
-                following = self.manifest(following).parent
-            except (IndexDamaged, UnknownGeneration):
-                following = max((number for number in numbers if following is not None and number < following), default=None)
+                number = self.manifest(number).parent
+            except (IndexDamaged, UnknownGeneration, OSError):
+                number = max((older for older in self.numbers() if older < (number or 0)), default=None)
 
     def point_to(self, manifest: Manifest, data: bytes) -> None:
         """Make a generation current; ``data`` is its manifest file."""
         line = f"{manifest.generation} {hashlib.sha256(data).hexdigest()}\n"
         replace_durably(self.folder / "CURRENT", line.encode("ascii"))
+
+    def restore_current(self, manifest: Manifest) -> None:
+        """Make ``CURRENT`` name this generation where it is missing, damaged or names a damaged one."""
+        data = self.manifest_path(manifest.generation).read_bytes()
+        try:
+            intact = self.current() == Current(manifest.generation, hashlib.sha256(data).hexdigest())
+        except IndexDamaged:
+            intact = False
+        if not intact:
+            self.point_to(manifest, data)
 
     def publish(self, manifest: Manifest) -> None:
         """The last two steps of a commit: the manifest, then ``CURRENT``. Every file it names is durable already."""
@@ -174,22 +212,28 @@ class Generations:
     def sweep(self) -> None:
         """Remove what no manifest names: the leftovers of a writer that died. Only under the writer's lock."""
         named: set[str] = set()
+        unknown = 0
         for number in self.numbers():
             try:
                 manifest = self.manifest(number)
-            except IndexDamaged:
-                return  # what a damaged manifest named is unknown, so nothing may be called a leftover
+            except (IndexDamaged, UnknownGeneration, OSError):
+                unknown = number  # it may have named anything that was written up to it
+                continue
             named |= {segment.folder for segment in manifest.segments} | {manifest.lexical}
             named |= {segment.tombstones for segment in manifest.segments if segment.tombstones}
         for kind in ("segments", "lexical", "tombstones"):
-            for path in (self.folder / kind).glob("*"):
-                if f"{kind}/{path.name}" not in named:
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            for path in (self.folder / kind).iterdir():
+                if f"{kind}/{path.name}" not in named and not _written_by(path.name) <= unknown:
+                    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         for path in [*self.folder.glob(".*.tmp"), *(self.folder / "generations").glob(".*.tmp")]:
             path.unlink()
 
     def prepare(self) -> None:
         """Make the folders of a new collection."""
         for kind in ("generations", "segments", "lexical", "tombstones"):
-            (self.folder / kind).mkdir(parents=True, exist_ok=True)
-        fsync_path(self.folder.parent)
+            make_folders(self.folder / kind)
+
+
+def _written_by(name: str) -> float:
+    """The number of the change that wrote a segment, a lexical folder or tombstones; every name begins with it."""
+    return int(name[:6]) if re.match("[0-9]{6}", name) else inf

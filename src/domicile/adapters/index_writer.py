@@ -19,7 +19,7 @@ from domicile.adapters.sqlite import ChunkStoreWriter
 from domicile.adapters.tantivy import LexicalWriter
 from domicile.domain import Collection, Document
 from domicile.errors import EmbedderMismatch
-from domicile.files import HashMemory, fsync_path, writer_lock
+from domicile.files import HashMemory, fsync_path, make_folders, writer_lock
 from domicile.ports import Commit, DocumentState, Embedder, NewChunk, Vectors
 
 
@@ -38,7 +38,7 @@ class LocalIndexWriter:
     @contextmanager
     def change(self, collection: Collection, embedder: Embedder) -> Iterator[Change]:
         folder = self._root / collection.name
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folders(folder)
         with writer_lock(folder / "lock", f"collection {collection.name!r}"):
             generations = Generations(folder, self._hashes)
             generations.prepare()
@@ -54,7 +54,8 @@ class LocalIndexWriter:
 
 
 def _parent(generations: Generations, collection: Collection) -> Snapshot | None:
-    if generations.current() is None:
+    """What serves now: the next generation starts from the newest intact one, and so heals what is damaged."""
+    if not generations.numbers():
         return None
     manifest, _ = generations.newest_intact()
     return Snapshot(generations.folder, manifest, collection)
@@ -74,7 +75,7 @@ class Change:
         self._collection = collection
         self._embedder = embedder
         self._now = now
-        self._number = max([*generations.numbers(), 0]) + 1
+        self._number = generations.next_number()
         self._id = f"{self._number:06d}"
         self._places = parent.states() if parent is not None else {}
         self._dead: dict[int, NDArray[np.bool_]] = {}
@@ -94,8 +95,6 @@ class Change:
         return {uri: state for uri, (state, _, _) in self._places.items()}
 
     def put(self, document: Document, state: str, chunks: Sequence[NewChunk], vectors: Vectors) -> None:
-        if document.uri in self._new:
-            raise ValueError(f"{document.uri!r} was put twice into one change")
         if len(chunks) != len(vectors) or not chunks:
             raise ValueError(f"{len(chunks)} chunks with {len(vectors)} vectors")
         self.delete(document.uri)
@@ -108,6 +107,8 @@ class Change:
         self._new.add(document.uri)
 
     def delete(self, uri: str) -> None:
+        if uri in self._new:
+            raise ValueError(f"{uri!r} was put into this change")
         if uri not in self._places or uri in self._deleted:
             return
         state, segment, first = self._places[uri]
@@ -120,6 +121,8 @@ class Change:
 
     def commit(self) -> Commit:
         if self._lexical is None:
+            if self._parent is not None:
+                self._generations.restore_current(self._parent.manifest)
             return self.current or Commit(0, None, 0)
         manifest = self._write()
         self._generations.publish(manifest)
@@ -130,6 +133,8 @@ class Change:
         """Remove what an uncommitted change wrote; after a commit there is nothing to remove."""
         if self._segment is not None:
             self._segment.abandon()
+        if self._lexical is not None:
+            self._lexical.abandon()
         if self._segment is not None or self._lexical is not None:
             self._segment = self._lexical = None
             self._generations.sweep()
@@ -149,12 +154,10 @@ class Change:
         chunks = sum(segment.rows - segment.dead for segment in segments)
         self._open_lexical().commit(chunks)
         lexical = f"lexical/{self._id}"
-        places = [segment.folder for segment in segments] + [lexical]
-        files = [path for place in places for path in sorted((folder / place).iterdir())]
-        files += [folder / segment.tombstones for segment in segments if segment.tombstones]
+        files = [name for segment in segments for name in segment.files]
+        files += sorted(f"{lexical}/{path.name}" for path in (folder / lexical).iterdir())
         known = self._parent.manifest.files if self._parent is not None else {}
-        entries = {name: known.get(name) or self._make_durable(path) for path in files
-                   for name in [path.relative_to(folder).as_posix()]}
+        entries = {name: known.get(name) or self._make_durable(folder / name) for name in files}
         for place in [folder / "segments" / self._id, folder / lexical, folder / "segments", folder / "lexical", folder / "tombstones", folder]:
             if place.exists():
                 fsync_path(place)

@@ -78,6 +78,11 @@ class LocalIndexes:
             return opened
         try:
             return self._look(name)
+        except UnknownCollection:
+            with self._lock:  # names are the caller's: nothing is remembered of those that do not exist
+                self._opening.pop(name, None)
+                self._opened.pop(name, None)
+            raise
         finally:
             opening.release()
 

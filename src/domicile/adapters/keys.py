@@ -38,8 +38,7 @@ class KeyFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._stamp: tuple[int, int] | None = None
-        self._keys: dict[str, dict[str, Any]] = {}
+        self._loaded: tuple[tuple[int, int, int], dict[str, dict[str, Any]]] | None = None
 
     def create(self, tenant: str, groups: frozenset[str], budget: float | None) -> NewKey:
         """Make a key; the secret is returned and never stored."""
@@ -81,21 +80,38 @@ class KeyFile:
 
     def _read(self) -> dict[str, dict[str, Any]]:
         """The keys, read again whenever the file was replaced."""
+        loaded = self._loaded
         try:
             status = self._path.stat()
-            if self._stamp != (status.st_ino, status.st_mtime_ns):
-                self._keys = json.loads(self._path.read_text(encoding="utf-8"))
-                self._stamp = (status.st_ino, status.st_mtime_ns)
+            stamp = status.st_ino, status.st_mtime_ns, status.st_size
+            if loaded is None or loaded[0] != stamp:
+                # one assignment of both: a thread that read the older file must not put its keys under the newer stamp
+                self._loaded = loaded = stamp, _checked(json.loads(self._path.read_text(encoding="utf-8")))
         except FileNotFoundError:
-            self._keys, self._stamp = {}, None
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{self._path}: unreadable ({type(error).__name__}): restore it, or remove it and create new keys") from None
-        return self._keys
+            return {}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f"{self._path}: unreadable ({type(error).__name__}): restore it, or remove it and create new keys"
+            ) from None
+        return loaded[1]
 
     def _write(self, keys: dict[str, dict[str, Any]]) -> None:
         replace_durably(self._path, json.dumps(keys, indent=1).encode(), mode=0o600)
         os.chmod(self._path, 0o600)
 
 
+def _checked(raw: Any) -> dict[str, dict[str, Any]]:
+    """The keys of the file, each with all that ``authenticate`` needs."""
+    return {
+        str(identifier): {
+            "sha256": bytes.fromhex(entry["sha256"]).hex(),
+            "tenant": str(entry["tenant"]),
+            "groups": [str(group) for group in entry["groups"]],
+            "budget": None if entry["budget"] is None else float(entry["budget"]),
+        }
+        for identifier, entry in dict(raw).items()
+    }
+
+
 def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

@@ -7,7 +7,7 @@ import json
 from pathlib import PurePosixPath
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from domicile.errors import IndexDamaged
 
@@ -26,12 +26,25 @@ class SegmentEntry(BaseModel):
     model_config = _Strict
     id: str = Field(pattern="^[0-9]{6}$")
     rows: int = Field(ge=1)
-    tombstones: str | None = None
+    tombstones: str | None = Field(default=None, pattern=r"^tombstones/[0-9]{6}-[0-9]{6}\.bits$")
     dead: int = Field(default=0, ge=0)
 
     @property
     def folder(self) -> str:
         return f"segments/{self.id}"
+
+    @property
+    def vectors(self) -> str:
+        return f"{self.folder}/vectors.faiss"
+
+    @property
+    def chunks(self) -> str:
+        return f"{self.folder}/chunks.sqlite"
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Every file of the segment in this generation."""
+        return (self.vectors, self.chunks, *([self.tombstones] if self.tombstones else []))
 
 
 class EmbedderEntry(BaseModel):
@@ -60,7 +73,7 @@ class Manifest(BaseModel):
     embedder: EmbedderEntry
     language: str
     segments: tuple[SegmentEntry, ...]
-    lexical: str
+    lexical: str = Field(pattern="^lexical/[0-9]{6}$")
     counts: Counts
     files: dict[str, FileEntry]
 
@@ -72,6 +85,16 @@ class Manifest(BaseModel):
             if path.is_absolute() or ".." in path.parts or str(path) != name:
                 raise ValueError(f"{name!r} is not a plain relative path")
         return value
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        """What is opened must be hashed, and ancestors come before."""
+        opened = {name for segment in self.segments for name in segment.files} | {f"{self.lexical}/meta.json"}
+        if unhashed := sorted(opened - self.files.keys()):
+            raise ValueError(f"{unhashed[0]!r} has no hash")
+        if self.parent is not None and self.parent >= self.generation:
+            raise ValueError("its parent is not older")
+        return self
 
     def encode(self) -> bytes:
         """The bytes of the manifest file; its last key is the sha256 of all that stands before it."""

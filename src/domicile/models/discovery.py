@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from domicile.errors import ModelDamaged, ModelMissing
-from domicile.models.card import FileEntry, Kind, ModelCard, Pooling
+from domicile.models.card import FileEntry, Kind, ModelCard, Pooling, Prefixes
 
 GRAPHS = ("model.onnx", "onnx/model.onnx")
 GENAI_CONFIG = "genai_config.json"
@@ -42,7 +42,9 @@ def infer_card(folder: Path, kind: Kind, files: Mapping[str, FileEntry]) -> Mode
         raise ModelMissing(f"{folder} holds no {kind}: it should have {wanted}")
     common: dict[str, Any] = {"name": folder.name, "kind": kind, "files": dict(files), "source": "user"}
     if kind == "llm":
-        context = _read(folder, GENAI_CONFIG).get("model", {}).get("context_length")
+        config = _read(folder, GENAI_CONFIG)
+        _require_named(folder, config, files)
+        context = config.get("model", {}).get("context_length")
         return ModelCard(**common, engine="onnxruntime-genai", precision="as_built", context_length=context)
     return ModelCard(
         **common,
@@ -68,6 +70,16 @@ def _read(folder: Path, name: str) -> dict[str, Any]:
     return data
 
 
+def _require_named(folder: Path, config: Any, files: Mapping[str, FileEntry]) -> None:
+    """Every graph that the configuration names must be a file of the folder, or its bytes would go unverified."""
+    values = config.values() if isinstance(config, dict) else config if isinstance(config, list) else ()
+    for value in values:
+        _require_named(folder, value, files)
+    name = config.get("filename") if isinstance(config, dict) else None
+    if name is not None and name not in files:
+        raise ModelDamaged(f"{folder / GENAI_CONFIG} names the file {name!r}, which is not in the folder")
+
+
 def _max_pieces(folder: Path) -> int:
     """What sentence-transformers would use, else the positions that the encoder has, else 256."""
     declared = (
@@ -90,8 +102,8 @@ def _pooling(folder: Path) -> Pooling:
     raise ModelDamaged(f"{folder / '1_Pooling/config.json'}: only mean and cls pooling are known, not {sorted(modes)}")
 
 
-def _prefixes(folder: Path) -> dict[str, str]:
+def _prefixes(folder: Path) -> Prefixes:
     prompts = _read(folder, "config_sentence_transformers.json").get("prompts")
     known = prompts if isinstance(prompts, dict) else {}
     document = known.get("document", known.get("passage", ""))
-    return {"query": str(known.get("query", "")), "document": str(document)}
+    return Prefixes(query=str(known.get("query", "")), document=str(document))

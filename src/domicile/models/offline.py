@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from domicile.errors import DomicileError, MissingExtra, StorageError
+from domicile.models.runtime import MUTE
 
 _OFFLINE = {
     "HF_HUB_OFFLINE": "1",
@@ -36,7 +37,7 @@ def require_modules(extra: str, modules: Sequence[str]) -> None:
 
 
 def run_offline(what: str, module: str, *arguments: str) -> str:
-    """Run ``python -m module arguments`` and return what it wrote to stdout.
+    """Run ``python -P -m module arguments`` (-P: import nothing from the working directory) and return its stdout.
 
     Args:
         what: the step, for the error: "cannot <what>: …".
@@ -48,8 +49,8 @@ def run_offline(what: str, module: str, *arguments: str) -> str:
         DomicileError: it failed; its last line, and the tail of its output as notes of the exception.
     """
     done = subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        env=os.environ | _OFFLINE, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+        [sys.executable, "-P", "-m", module, *arguments],
+        env=os.environ | _OFFLINE | MUTE, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
         check=False,
     )  # fmt: skip
     if done.returncode == 0:

@@ -35,7 +35,7 @@ _SENTENCES = (
     "| Grade | Days |\n|---|---|\n| A1 | 25 |\n| B2 | 28.5 |",
     "# Heading\n\n* item one\n* item two with `code` and a [link](https://example.org/a?b=c#d)",
     "3.14159 2,718 1e-9 0x7f 2026-11-23T10:15:00Z +49 30 123456 192.0.2.17 v1.2.3-rc4 50% §7",
-    "for i in $(seq 1 10); do curl -sS \"http://127.0.0.1:8000/livez\" || exit 1; done",
+    'for i in $(seq 1 10); do curl -sS "http://127.0.0.1:8000/livez" || exit 1; done',
     "E = mc², ∫₀¹ x² dx = ⅓, α ≤ β ⇒ ¬γ, 25 °C, ½ litre, “quoted” ‘text’ — and… more",
     "Emoji 🎉👩‍💻🇪🇺 beside words, a soft\u00adhyphen, a zero\u200bwidth space and a no\u00a0break one.",
     "naïve café résumé Ångström e\u0301te\u0301 (combining) ﬁne ﬂow ＦＵＬＬ　ＷＩＤＴＨ",
@@ -49,9 +49,9 @@ _WORDS = ("leave", "Vertrag", "2027", "GDPR", "é", "?", "日", "running", "unbe
 def parity_texts() -> list[str]:
     """240 texts: single words, sentences in many scripts, code, tables, and passages up to far beyond 256 pieces."""
     texts = [*_WORDS, *_SENTENCES]
-    for start, length in zip(range(151), cycle((2, 3, 5, 8, 13, 21, 34, 60)), strict=False):
-        sentences = islice(cycle(_SENTENCES), start, start + length)
+    for start, length in zip(range(151), cycle((2, 2, 3, 3, 4, 5, 6, 8)), strict=False):
+        sentences = islice(cycle(_SENTENCES), start, start + (60 if start == 0 else length))
         texts.append((" " if start % 3 else "\n\n").join(sentences))
     words = " ".join(_SENTENCES).split()
-    texts += [" ".join(islice(cycle(words), 7 * count, 8 * count)) for count in range(1, 41)]
+    texts += [" ".join(islice(cycle(words), 31 * count, 32 * count)) for count in range(1, 41)]
     return texts

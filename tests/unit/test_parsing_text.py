@@ -1,0 +1,158 @@
+"""Bytes to text: encodings, normalisation, detection, and the dispatcher."""
+
+from __future__ import annotations
+
+import io
+import random
+import zipfile
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from domicile.errors import DocumentError
+from domicile_ingest.parsing import Parsed, clean, parse
+from domicile_ingest.parsing.detect import detect
+from domicile_ingest.parsing.parsed import one_line, stem
+
+WESTERN = "Der Käufer zahlt die Gebühr für die Prüfung – spätestens am 1. März, sonst 5 € mehr. "
+RUSSIAN = "Договор вступает в силу со дня его подписания обеими сторонами. "
+JAPANESE = "有給休暇は入社から半年後に十日間与えられます。\n"
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
+)
+@pytest.mark.parametrize("text", ["Plain words, nothing else.", WESTERN, RUSSIAN, JAPANESE, "ab c"])
+def test_unicode_encodings(text: str, encoding: str) -> None:
+    assert parse("a.txt", text.encode(encoding)).text == text.strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        (WESTERN, "cp1252"),
+        ("Grüße aus Österreich", "cp1252"),
+        (WESTERN * 20, "cp1252"),
+        ("El niño comió paella con ñoquis. La señora sonrió. " * 9, "latin-1"),
+        ("Wypowiedzenie składa się pisemnie, najpóźniej do końca miesiąca. Później też, jeśli zdążysz. " * 9, "cp1250"),
+        (RUSSIAN * 5, "cp1251"),
+        (RUSSIAN * 5, "koi8_r"),
+        (JAPANESE * 8, "cp932"),
+        (JAPANESE * 8, "euc_jp"),
+    ],
+)
+def test_legacy_encodings(text: str, encoding: str) -> None:
+    assert parse("a.txt", text.encode(encoding)).text == clean(text)
+
+
+def test_a_little_damage_does_not_change_the_encoding() -> None:
+    data = (RUSSIAN * 5).encode()
+    assert parse("a.txt", data[:101] + b"\xff" + data[101:]).text.startswith(RUSSIAN[:20])
+
+
+@pytest.mark.parametrize("size", [400, 100_000])
+def test_noise_is_not_text(size: int) -> None:
+    for seed in range(20):
+        with pytest.raises(DocumentError) as caught:
+            parse("a.txt", b"x" + random.Random(seed).randbytes(size))
+        assert caught.value.kind == "binary"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "kind"),
+    [
+        ("a.txt", b"", "empty"),
+        ("a.txt", b" \n\t\r\n", "empty"),
+        ("a.txt", b"\xff\xfe", "empty"),
+        ("a.md", b"---\ntitle: x\n---\n", "empty"),
+        ("a.html", b"<html><script>x</script></html>", "empty"),
+        ("a.txt", b"\x89PNG\r\n\x1a\n" + bytes(50), "binary"),
+        ("a.pdf", b"\x7fELF" + bytes(50), "binary"),
+        ("a.doc", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(99) + "WordDocument".encode("utf-16-le"), "unsupported"),
+        (
+            "a.xlsx",
+            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(99) + "EncryptedPackage".encode("utf-16-le"),
+            "encrypted",
+        ),
+        ("a.docx", b"PK\x03\x04 and then nothing", "broken"),
+        ("a.pdf", b"%PDF-1.7\nnothing", "broken"),
+        ("a.rtf", b"{\\rtf1 words}", "unsupported"),
+        ("a.svg", b"<svg xmlns='x'/>", "unsupported"),
+        ("a.eml", b"From: a@b\n\nx", "unsupported"),
+    ],
+)
+def test_what_cannot_be_read_says_why(name: str, data: bytes, kind: str) -> None:
+    with pytest.raises(DocumentError) as caught:
+        parse(name, data)
+    assert caught.value.kind == kind
+    assert "\n" not in caught.value.reason
+
+
+def test_too_large() -> None:
+    with pytest.raises(DocumentError) as caught:
+        parse("a.txt", b"a " * 10_500_000)
+    assert caught.value.kind == "too_large"
+
+
+def test_a_zip_archive_is_bounded_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("domicile_ingest.parsing.detect._MAX_UNFOLDED", 5_000_000)
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("word/document.xml", bytes(6_000_000))
+    with pytest.raises(DocumentError) as caught:
+        parse("bomb.docx", target.getvalue())
+    assert caught.value.kind == "too_large"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "kind"),
+    [
+        ("a.md", b"# x", "md"),
+        ("a.MD", b"# x", "md"),
+        ("README", b"# x", "txt"),
+        ("a.txt", b"<!DOCTYPE html><p>x", "html"),
+        ("a.txt", "<html><p>x".encode("utf-16"), "html"),
+        ("a.txt", b"see <div>", "txt"),
+        ("a.csv", b"a,b", "csv"),
+        ("a.tsv", b"a\tb", "tsv"),
+        ("a.html", b"no tags", "html"),
+        ("a.txt", b"\n%PDF-1.4", "pdf"),
+    ],
+)
+def test_the_name_only_tells_kinds_of_text_apart(name: str, data: bytes, kind: str) -> None:
+    assert detect(name, data) == kind
+
+
+def test_clean() -> None:
+    assert clean("\ufeff\r\n  a \r\nb\rc\x0cd\u2028e\t\x00\n\n") == "  a\nb\nc\nd\ne"
+    assert clean("x\x01y\ud800") == "x y\ufffd"
+    assert clean("cafe\u0301") == "cafe\u0301"
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text())
+def test_clean_is_done_once(text: str) -> None:
+    once = clean(text)
+    assert clean(once) == once
+    once.encode()
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=400), st.sampled_from(["a.txt", "a.md", "a.html", "a.csv", "a.tsv", "a.bin"]))
+def test_any_bytes_give_a_text_or_a_reason(data: bytes, name: str) -> None:
+    try:
+        parsed = parse(name, data)
+    except DocumentError:
+        return
+    assert isinstance(parsed, Parsed)
+    assert parsed.title
+    assert parsed.text.strip()
+    assert clean(parsed.text) == parsed.text
+
+
+def test_titles_of_last_resort() -> None:
+    assert stem("hr/Leave policy.v2.txt") == "Leave policy.v2"
+    assert stem("mail.eml!/note.txt") == "note"
+    assert stem(".profile") == ".profile"
+    assert one_line("a\n  b" + "c" * 500) == "a b" + "c" * 296 + "…"

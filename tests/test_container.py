@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -87,11 +88,11 @@ def test_the_scripts_are_executable_and_parse(shell: str, script: str) -> None:
 
 def weaknesses(compose: dict[str, Any]) -> list[str]:
     """What in a compose file gives a container more than it needs."""
-    return [
-        f"{name}: {what}"
-        for name, service in compose["services"].items()
-        for what in (*_privileges(service), *_ports(service), *_folders(service, compose["volumes"]), *_secrets(service))
-    ]
+    found = []
+    for name, service in compose["services"].items():
+        reasons = chain(_privileges(service), _ports(service), _folders(service, compose["volumes"]), _secrets(service))
+        found += [f"{name}: {reason}" for reason in reasons]
+    return found
 
 
 def _privileges(service: dict[str, Any]) -> Iterator[str]:
@@ -106,7 +107,8 @@ def _privileges(service: dict[str, Any]) -> Iterator[str]:
 
 
 def _ports(service: dict[str, Any]) -> Iterator[str]:
-    yield from (f"{port} on every address" for port in service.get("ports", []) if not str(port).startswith("127.0.0.1:"))
+    ports = map(str, service.get("ports", []))
+    yield from (f"{port} on every address" for port in ports if not port.startswith("127.0.0.1:"))
 
 
 def _folders(service: dict[str, Any], named: dict[str, Any]) -> Iterator[str]:

@@ -55,7 +55,7 @@ class Limits:
 
     deadline: float = 30.0
     max_tokens: int = 48
-    evidence_threshold: float = 0.5
+    evidence_threshold: float = 0.4
 
 
 @dataclass(slots=True)
@@ -116,8 +116,8 @@ class Answering:
         index = self._retriever.pin(request.collection, request.principal)
         question = self._retriever.ask(request.question, "messages")
         watch.lap("embed")
-        hits = self._retriever.rank(question, index, request.principal, "hybrid", TOP_K, watch)
-        selection = self._selector.select(question, hits)
+        ranking = self._retriever.rank(question, index, request.principal, "hybrid", TOP_K, watch)
+        selection = self._selector.select(question, ranking.hits, ranking.nearest)
         watch.lap("evidence")
         packed = _verified(index, request.principal, selection.evidence)
         if not packed or selection.confidence < self._limits.evidence_threshold:
@@ -133,27 +133,22 @@ class Answering:
 
     def _phrase(self, draft: _Draft) -> Iterator[str | Answer]:
         """Let the language model phrase it; where it cannot, or says what nothing supports, quote instead."""
-        supports: list[Evidence] = []
-        quotable = prompts.best_quotes(draft.prompt.evidence)
+        best = draft.prompt.evidence[0]
         try:
             for sentence in self._sentences(draft):
-                found = grounding.ground(sentence, quotable, draft.prompt.question)
-                if found is None:
+                if not grounding.supports(best, sentence, draft.prompt.question):
                     break
-                yield draft.say(f"{' ' if supports else ''}{sentence} [{found.n}]")
-                supports.append(found)
+                yield draft.say(f"{' ' if draft.text else ''}{sentence} [{best.n}]")
         except (ModelMissing, Damaged, ModelSlow):
-            if not supports:
+            if not draft.text:
                 yield from self._quote(draft, "extractive", receiver=None, degraded="model")
                 return
         draft.watch.lap("generate")
-        if not supports:
+        if not draft.text:
             yield from self._quote(draft, "replaced", receiver=self._local)
             return
-        quotes = tuple(dict.fromkeys(supports))
-        for quote in quotes:
-            yield draft.say("\n\n" + prompts.quote_block(quote))
-        yield _finish(draft, "kept", quotes, self._local)
+        yield draft.say("\n\n" + prompts.quote_block(best))
+        yield _finish(draft, "kept", (best,), self._local)
 
     def _sentences(self, draft: _Draft) -> Iterator[str]:
         """The sentences that the language model writes, tidied; a last one that was cut off is not one."""

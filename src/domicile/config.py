@@ -51,7 +51,7 @@ class CollectionSettings(_Section):
 class Answering(_Section):
     deadline_seconds: float = Field(default=30.0, gt=0, le=600, description="after it, the extractive answer is given")
     max_tokens: int = Field(default=48, ge=1, le=1024, description="tokens that the language model may write")
-    evidence_threshold: float = Field(default=0.5, ge=0, le=1, description="below it, the answer abstains")
+    evidence_threshold: float = Field(default=0.4, ge=0, le=1, description="below it, the answer abstains")
     queue: int = Field(default=8, ge=1, le=1024, description="generations that may wait for the language model")
 
 

@@ -13,11 +13,11 @@ from domicile.grounding import words
 from domicile.ports import Embedder, SentenceSplitter
 from domicile.retrieval import Question
 
-MAX_CHUNKS = 6
-MAX_SENTENCES = 48
-"""Bounds of what one question may embed: about a tenth of a second on two cores."""
+MAX_CHUNKS = 4
+MAX_SENTENCES = 32
+"""Bounds of what one question may embed. Of 300 questions to squad-dev the fifth chunk would have answered 2 more."""
 MIN_CHARACTERS = 12
-LEXICAL_WEIGHT = 0.35
+LEXICAL_WEIGHT = 0.7
 RANK_WEIGHT = 0.02
 
 
@@ -40,11 +40,14 @@ class EvidenceSelector:
         self._embedder = embedder
         self._splitter = splitter
 
-    def select(self, question: Question, hits: Sequence[Hit]) -> Selection:
+    def select(self, question: Question, hits: Sequence[Hit], nearest: float) -> Selection:
         """The sentences of the best chunks, best first.
 
         A sentence's score is its cosine with the question, plus the share of the question's words that it holds
         (weighted by how rare they are among the sentences), less a little for the rank of its chunk.
+
+        Args:
+            nearest: the cosine of the nearest chunk, see ``confidence``.
         """
         sentences = self._sentences(hits)
         if not sentences:
@@ -59,7 +62,7 @@ class EvidenceSelector:
             if all(sentences[i].text != other.text for other in chosen):
                 chosen.append(replace(sentences[i], n=len(chosen) + 1, score=float(scores[i])))
         best = order[0]
-        return Selection(tuple(chosen), confidence(float(cosines[best]), float(overlaps[best])))
+        return Selection(tuple(chosen), confidence(float(cosines[best]), float(overlaps[best]), nearest))
 
     def _sentences(self, hits: Sequence[Hit]) -> list[Evidence]:
         found: list[Evidence] = []
@@ -86,6 +89,12 @@ def _overlaps(question: str, sentences: Sequence[Evidence]) -> np.ndarray[tuple[
     return np.array([sum(weights[word] for word in asked if word in h) / total for h in held])
 
 
-def confidence(cosine: float, overlap: float) -> float:
-    """The probability that the best sentence answers the question: a logistic function of its two scores."""
-    return 1.0 / (1.0 + math.exp(-(-6.0 + 8.0 * cosine + 5.0 * overlap)))
+def confidence(cosine: float, overlap: float, nearest: float) -> float:
+    """The probability that the best sentence answers the question.
+
+    A logistic function of the sentence's cosine and word overlap with the question and of the cosine of the nearest
+    chunk, fitted on 300 answerable questions of squad-dev against 300 questions of four other corpora
+    (``benchmarks/evidence.py``): AUROC .996. It tells questions that these documents are not about; it can hardly tell a
+    close miss (AUROC .64).
+    """
+    return 1.0 / (1.0 + math.exp(-(-6.0 + 4.58 * cosine + 5.52 * overlap + 4.48 * nearest)))

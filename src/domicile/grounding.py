@@ -1,15 +1,13 @@
 """Tying what a model says to what the documents say. Pure.
 
-A generated sentence is kept only if one of the best quotes holds every content word and number of it, and it adds
-something to the question. This is lexical support and not entailment: a kept sentence can still join true words wrongly,
+A generated sentence is kept only if the best quote holds every content word and number of it, and it adds something to
+the question. This is lexical support and not entailment: a kept sentence can still join true words wrongly,
 which is why the quote that supports it is always shown beside it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-
 from domicile.domain import Citation, Evidence
 
 _WORD = re.compile(r"\d+(?:[.,:/-]\d+)*|[^\W\d_]+(?:'[^\W\d_]+)?")
@@ -40,18 +38,13 @@ def supports(evidence: Evidence, sentence: str, question: str) -> bool:
     The sentence must also say something that the question did not, and must not lose or gain a negation.
     """
     said = set(words(sentence))
-    quoted = set(words(f"{evidence.context} {evidence.text}"))
+    quoted = set(words(evidence.text))
     adds = said & quoted - set(words(question))
     return bool(adds) and said <= quoted and _negated(sentence) == _negated(evidence.text)
 
 
 def _negated(text: str) -> bool:
     return re.search(r"\b(?:no|not|never|none|neither|nor|without|cannot)\b|n't\b", text.lower()) is not None
-
-
-def ground(sentence: str, evidence: Sequence[Evidence], question: str) -> Evidence | None:
-    """The best evidence that supports a generated sentence, or ``None`` where none does."""
-    return next((item for item in evidence if supports(item, sentence, question)), None)
 
 
 def next_sentence(buffer: str) -> tuple[str, str] | None:
@@ -62,8 +55,8 @@ def next_sentence(buffer: str) -> tuple[str, str] | None:
 
 def tidy(sentence: str) -> str:
     """A generated sentence as it may be shown: one line, without citation marks, links or markup of the model's own."""
-    plain = re.sub(r"\[[^\]]*\](?:\([^)]*\))?|<[^>]*>|!\[|https?://\S+|[*_`#>|]", "", sentence)
-    return " ".join(plain.split())
+    plain = re.sub(r"!?\[[^\]]*\](?:\([^)]*\))?|<[^>]*>|\w+://\S+|[*_`#<>|\[\]]", "", sentence)
+    return re.sub(r"\s+([.,;:!?])", r"\1", " ".join(plain.split()))
 
 
 def cite(evidence: Evidence, document_text: str) -> Citation:

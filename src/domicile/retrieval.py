@@ -29,6 +29,14 @@ class Question:
     vector: Vectors
 
 
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Ranked chunks, and the cosine of the nearest one (0 where none was looked for)."""
+
+    hits: tuple[Hit, ...]
+    nearest: float
+
+
 @dataclass(slots=True)
 class Stopwatch:
     """Wall time of each stage in milliseconds."""
@@ -101,10 +109,10 @@ class Retriever:
         index = self.pin(collection, principal)
         question = self.ask(text)
         watch.lap("embed")
-        hits = self.rank(question, index, principal, mode, top_k, watch)
+        hits = self.rank(question, index, principal, mode, top_k, watch).hits
         return SearchResult(collection, index.generation, mode, hits, watch.timings)
 
-    def rank(self, question: Question, index: Index, principal: Principal, mode: Mode, top_k: int, watch: Stopwatch) -> tuple[Hit, ...]:
+    def rank(self, question: Question, index: Index, principal: Principal, mode: Mode, top_k: int, watch: Stopwatch) -> Ranking:
         """Rank the chunks of a pinned generation."""
         lists: list[list[Candidate]] = []
         if mode != "lexical":
@@ -116,4 +124,5 @@ class Retriever:
         ranked = (reciprocal_rank(lists) if mode == "hybrid" else lists[0])[:top_k]
         chunks = index.chunks([candidate.ref for candidate in ranked])
         watch.lap("fetch")
-        return tuple(Hit(rank, candidate.score, chunk) for rank, (candidate, chunk) in enumerate(zip(ranked, chunks, strict=True), 1))
+        hits = tuple(Hit(rank, c.score, chunk) for rank, (c, chunk) in enumerate(zip(ranked, chunks, strict=True), 1))
+        return Ranking(hits, lists[0][0].score if mode != "lexical" and lists[0] else 0.0)

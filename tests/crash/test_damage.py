@@ -18,13 +18,19 @@ from domicile.files import HashMemory, sha256_of
 Damage = Callable[[Path], None]
 
 
-@pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Generation 2 has a segment, tombstones and a lexical folder of its own."""
-    shelf = Shelf.at(tmp_path)
+    shelf = Shelf.at(tmp_path_factory.mktemp("built"))
     shelf.commit({"a": "pump one", "b": "valve", "c": "leave"})
     shelf.commit({"a": "pump two", "b": None})
-    return shelf
+    return shelf.root
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, built: Path) -> Shelf:
+    shutil.copytree(built, tmp_path / "collections")
+    return Shelf.at(tmp_path)
 
 
 def flip(path: Path) -> None:
@@ -50,7 +56,7 @@ def swap(path: Path) -> None:
     """Put the file of generation 1 in its place, where there is one of this kind."""
     older = Path(str(path).replace("000002", "000001"))
     if not older.exists():
-        older = path.parents[1] / "segments" / "000001" / "chunks.sqlite"
+        older = next(folder for folder in path.parents if (folder / "CURRENT").exists()) / "lock"
     shutil.copy2(older, path.with_name("swapped"))
     path.with_name("swapped").replace(path)
 
@@ -94,7 +100,12 @@ def test_a_damaged_file_is_named_and_the_older_generation_serves(shelf: Shelf, k
     document = reader.pin("c", OWNER).document("a", None)
     assert document is not None
     assert document.text == "pump one"
-    commit = shelf.commit({"a": "pump three"})  # and the next run heals
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_the_next_run_heals_what_is_damaged(shelf: Shelf, kind: str) -> None:
+    truncate(find(shelf, FILES[kind]))
+    commit = shelf.commit({"a": "pump three"})
     assert (commit.generation, commit.previous) == (3, 1)
     healed = shelf.reader()
     assert (healed.generation("c"), healed.trouble("c")) == (3, None)
@@ -118,17 +129,16 @@ def test_a_damaged_current_is_named_and_an_intact_generation_serves(shelf: Shelf
     assert shelf.commit({"z": "new"}).generation in (3, 4)
 
 
-def test_every_single_flipped_bit_of_current_and_manifest_is_noticed(shelf: Shelf) -> None:
+def test_a_flipped_bit_anywhere_in_current_and_manifest_is_noticed(shelf: Shelf) -> None:
     for path in (shelf.folder / "CURRENT", shelf.folder / "generations" / "000002.json"):
         intact = path.read_bytes()
-        for byte in range(0, len(intact), 1 if path.name == "CURRENT" else 41):
-            for bit in range(8):
-                flipped = bytearray(intact)
-                flipped[byte] ^= 1 << bit
-                path.write_bytes(flipped)
-                _, trouble = shelf.generations.newest_intact()
-                if path.name != "CURRENT" or bytes(flipped).split() != intact.split():
-                    assert path.name in str(trouble), (byte, bit)
+        for byte in range(0, len(intact), 1 if path.name == "CURRENT" else 37):
+            flipped = bytearray(intact)
+            flipped[byte] ^= 1 << byte % 8
+            path.write_bytes(flipped)
+            _, trouble = shelf.generations.newest_intact()
+            if path.name != "CURRENT" or bytes(flipped).split() != intact.split():
+                assert path.name in str(trouble), byte
         path.write_bytes(intact)
     assert shelf.generations.newest_intact()[1] is None
 

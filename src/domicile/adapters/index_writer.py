@@ -83,6 +83,7 @@ class Change:
         self._new: set[str] = set()
         self._segment: _NewSegment | None = None
         self._lexical: LexicalWriter | None = None
+        self._begun = False
 
     @property
     def current(self) -> Commit | None:
@@ -127,6 +128,7 @@ class Change:
         manifest = self._write()
         self._generations.publish(manifest)
         self._segment = self._lexical = None
+        self._begun = False
         return Commit(manifest.generation, manifest.parent, manifest.counts.chunks)
 
     def abandon(self) -> None:
@@ -135,12 +137,14 @@ class Change:
             self._segment.abandon()
         if self._lexical is not None:
             self._lexical.abandon()
-        if self._segment is not None or self._lexical is not None:
-            self._segment = self._lexical = None
+        self._segment = self._lexical = None
+        if self._begun:
+            self._begun = False
             self._generations.sweep()
 
     def _open_lexical(self) -> LexicalWriter:
         if self._lexical is None:
+            self._begun = True
             parent = None if self._parent is None else self._generations.folder / self._parent.manifest.lexical
             self._lexical = LexicalWriter(self._generations.folder / "lexical" / self._id, parent, self._collection.language)
         return self._lexical

@@ -1,0 +1,60 @@
+"""What a generated sentence must have in common with a quote."""
+
+from __future__ import annotations
+
+import pytest
+from domicile import grounding
+from domicile.domain import Chunk, Evidence, Label, Sensitivity
+
+LABEL = Label(frozenset({"local"}), Sensitivity.INTERNAL, False, 0, frozenset(), frozenset({"answer"}), None)
+TEXT = "Intro. The pump must be checked every 12 weeks by a technician. End."
+
+
+def evidence(text: str, start: int = 0) -> Evidence:
+    chunk = Chunk("d#0", "d", "Pumps", (), None, 0, len(TEXT), TEXT, LABEL)
+    return Evidence(1, text, start, start + len(text), 1.0, chunk)
+
+
+QUOTE = evidence("The pump must be checked every 12 weeks by a technician.", 7)
+QUESTION = "How often is the pump checked?"
+
+
+@pytest.mark.parametrize(("sentence", "kept"), [
+    ("The pump is checked every 12 weeks.", True),
+    ("Every 12 weeks.", True),
+    ("The pumps must be checked every 12 weeks by a technician.", True),
+    ("The pump is checked every 14 weeks.", False),
+    ("The pump is checked every 12 months.", False),
+    ("The pump is never checked.", False),
+    ("The pump must not be checked every 12 weeks.", False),
+    ("The pump is checked.", False),
+    ("An engineer checks the pump every 12 weeks.", False),
+    ("", False),
+    ("?!", False),
+])
+def test_support_is_every_word_and_number(sentence: str, kept: bool) -> None:
+    assert grounding.supports(QUOTE, sentence, QUESTION) is kept
+
+
+@pytest.mark.parametrize(("said", "shown"), [
+    ("See [the page](https://evil.example/x) now.", "See now."),
+    ("Read https://evil.example/?q=secret today.", "Read today."),
+    ("![](http://evil.example/a.png) Fine.", "Fine."),
+    ("<img src=x> **Bold** `code`.", "Bold code."),
+    ("A claim [3].", "A claim."),
+])
+def test_a_models_own_markup_is_never_shown(said: str, shown: str) -> None:
+    assert grounding.tidy(said) == shown
+
+
+def test_sentences_are_taken_off_a_growing_text() -> None:
+    assert grounding.next_sentence("It lasts 26 weeks") is None
+    assert grounding.next_sentence("It lasts 3.5 weeks") is None
+    assert grounding.next_sentence("It lasts. Then") == ("It lasts.", "Then")
+
+
+def test_a_quote_is_verified_against_the_document_and_not_assumed() -> None:
+    assert grounding.cite(QUOTE, TEXT).verified
+    assert not grounding.cite(QUOTE, " " + TEXT).verified
+    assert not grounding.cite(QUOTE, "").verified
+    assert not grounding.cite(evidence(""), TEXT).verified

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import onnx
@@ -39,7 +38,7 @@ def table() -> np.ndarray:
     return rows.astype(np.float32)
 
 
-def write_graph(path: Path, rows: np.ndarray, *, integers: Literal["int64", "int32"] = "int64", rank: int = 3) -> None:
+def write_graph(path: Path, rows: np.ndarray, *, integers: str = "int64", rank: int = 3) -> None:
     """``input_ids`` → rows of the table as ``last_hidden_state`` (rank 3), or their sum as ``embedding`` (rank 2).
 
     The graph takes ``token_type_ids``, and would give other numbers where they are not zero.
@@ -78,8 +77,8 @@ def write_graph(path: Path, rows: np.ndarray, *, integers: Literal["int64", "int
 def write_embedder(
     folder: Path,
     *,
-    pooling: Literal["mean", "cls"] = "mean",
-    integers: Literal["int64", "int32"] = "int64",
+    pooling: str = "mean",
+    integers: str = "int64",
     rank: int = 3,
     max_pieces: int = 32,
     rows: np.ndarray | None = None,
@@ -88,6 +87,9 @@ def write_embedder(
     """An embedder as sentence-transformers lays it out, without ``model.json``.
 
     Args:
+        pooling: ``mean`` or ``cls``.
+        integers: ``int64`` or ``int32``, of the inputs.
+        rank: of the output.
         nested: put the graph into ``onnx/``.
         rows: instead of ``table()``.
     """

@@ -27,25 +27,25 @@ class _Section(BaseModel):
 class Models(_Section):
     """Each a folder below ``models/`` of the home, or the path of your own folder."""
 
-    embedder: str = "all-minilm-l6-v2"
-    llm: str = "smollm2-135m"
+    embedder: str = Field(default="all-minilm-l6-v2", description="a folder below `models/`, or the path of your own")
+    llm: str = Field(default="smollm2-135m", description="a folder below `models/`, or the path of your own")
     threads: int = Field(default=0, ge=0, le=256, description="CPU threads for each model; 0 is every core")
 
 
 class Rule(_Section):
     """A label for the documents whose URI matches a glob such as ``hr/**``."""
 
-    path: str = Field(min_length=1)
-    label: dict[str, Any]
+    path: str = Field(min_length=1, description="a glob such as `hr/**` over the path below the source")
+    label: dict[str, Any] = Field(description="the fields of a label, see labels.md")
 
 
 class CollectionSettings(_Section):
-    tenant: Word = "default"
-    groups: list[Word] = []
-    mode: Literal["escalate", "cleared"] = "escalate"
-    language: str = Field(default="en", pattern="^[a-z]{2}$")
-    label: dict[str, Any] = {}
-    rules: list[Rule] = []
+    tenant: Word = Field(default="default", description="whose keys may reach it")
+    groups: list[Word] = Field(default=[], description="which of them: empty is all, else those that share one of these")
+    mode: Literal["escalate", "cleared"] = Field(default="escalate", description="what an uncleared passage does to a hosted answer")
+    language: str = Field(default="en", pattern="^[a-z]{2}$", description="of its words, for stemming and stop words")
+    label: dict[str, Any] = Field(default={}, description="a label for every document of it, see labels.md")
+    rules: list[Rule] = Field(default=[], description="labels for the documents whose path matches")
 
 
 class Answering(_Section):
@@ -56,13 +56,13 @@ class Answering(_Section):
 
 
 class Server(_Section):
-    max_body_bytes: int = Field(default=1_000_000, ge=1_000, le=100_000_000)
+    max_body_bytes: int = Field(default=1_000_000, ge=1_000, le=100_000_000, description="of a request; a larger one gets 413")
     concurrency: int = Field(default=4, ge=1, le=64, description="threads that search and answer")
     queue: int = Field(default=64, ge=1, le=10_000, description="requests that may wait for a thread; more get 503")
 
 
 class Ingestion(_Section):
-    max_file_bytes: int = Field(default=200_000_000, ge=1, le=10_000_000_000)
+    max_file_bytes: int = Field(default=200_000_000, ge=1, le=10_000_000_000, description="a larger file fails unread")
 
 
 class Settings(_Section):

@@ -39,11 +39,13 @@ class DomicileError(Exception):
 
 
 class UsageError(DomicileError):
+    """The caller asked for something that cannot be."""
+
     exit_code = 2
 
 
 class ConfigError(UsageError):
-    pass
+    """A setting or a flag is wrong; names it and what is allowed."""
 
 
 class InvalidRequest(UsageError):
@@ -60,8 +62,12 @@ class InvalidRequest(UsageError):
 
 
 class UnknownCollection(UsageError):
+    """Absent, or not open to the caller."""
+
     def __init__(self, collection: str) -> None:
-        super().__init__(f"there is no collection {collection!r}: ingest one with `domicile ingest run SOURCE --collection NAME`")
+        super().__init__(
+            f"there is no collection {collection!r}: ingest one with `domicile ingest run SOURCE --collection NAME`"
+        )
         self.collection = collection
 
 
@@ -73,46 +79,58 @@ class UnknownDocument(UsageError):
 
 
 class UnknownGeneration(UsageError):
-    pass
+    """No such generation is retained."""
 
 
 class Unauthenticated(DomicileError):
+    """No key, or not a valid one."""
+
     exit_code = 4
 
 
 class Forbidden(DomicileError):
+    """The caller is known and may not do this."""
+
     exit_code = 4
 
 
 class Damaged(DomicileError):
+    """Bytes on disk are not the bytes that were written."""
+
     exit_code = 6
 
 
 class ModelDamaged(Damaged):
-    pass
+    """A file of a model was changed, or the model fails to run; names the file."""
 
 
 class IndexDamaged(Damaged):
-    pass
+    """A file of a generation was changed; names the file."""
 
 
 class NoIntactGeneration(IndexDamaged):
-    pass
+    """Every retained generation is damaged."""
 
 
 class ModelMissing(DomicileError):
+    """A model was never built, or is still loading."""
+
     exit_code = 2
 
 
 class ModelSlow(DomicileError):
-    pass
+    """The language model missed the deadline of a request."""
 
 
 class EmbedderMismatch(DomicileError):
+    """The index was made by another embedder."""
+
     exit_code = 2
 
 
 class WriterBusy(DomicileError):
+    """Another process is writing the collection."""
+
     exit_code = 75
 
 
@@ -130,10 +148,12 @@ class Overloaded(DomicileError):
 
 
 class Cancelled(DomicileError):
-    pass
+    """The caller went away."""
 
 
 class MissingExtra(DomicileError):
+    """An optional dependency is not installed; names the extra."""
+
     exit_code = 2
 
     def __init__(self, extra: str, module: str) -> None:
@@ -157,7 +177,7 @@ class LabelError(DomicileError):
 
 
 class StorageError(DomicileError):
-    pass
+    """The disk refused: full, read-only or not permitted."""
 
 
 class DocumentError(DomicileError):

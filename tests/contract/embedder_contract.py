@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -75,7 +76,7 @@ class EmbedderContract:
         text = "The pump, checked weekly —\n\tby two engineers (naïve)."
         pieces = embedder.pieces(text)
         assert all(0 <= start < end <= len(text) for start, end in pieces)
-        assert all(before[1] <= after[0] for before, after in zip(pieces, pieces[1:], strict=False))
+        assert all(before[1] <= after[0] for before, after in pairwise(pieces))
         covered = {at for start, end in pieces for at in range(start, end)}
         assert {at for at, letter in enumerate(text) if letter.isalpha()} <= covered
 

@@ -1,4 +1,4 @@
-"""What every Generator keeps. A test class inherits this and gives the fixture ``generator``, which can say 12 tokens."""
+"""What every Generator keeps. A test class inherits this and gives the fixture ``generator``, good for 12 tokens."""
 
 from __future__ import annotations
 

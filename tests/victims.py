@@ -15,6 +15,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from corpora import COLLECTION, EMBEDDER, Shelf, put
+
 from domicile.domain import OWNER
 from domicile.errors import DomicileError
 from domicile.files import storage_errors

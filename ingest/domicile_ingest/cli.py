@@ -18,10 +18,17 @@ EXIT_SOME_FAILED = 3
 def main(argv: Sequence[str]) -> int:
     flags = parser("domicile ingest", "Bring documents into a collection.")
     actions = flags.add_subparsers(required=True, metavar="run")
-    made = subparser(actions, "run", _run, "make the collection what SOURCE holds now, as one new generation",
-                     "  domicile ingest run ./handbook --collection handbook\n"
-                     "  domicile ingest run corpus.jsonl.gz --collection tickets --no-delete --json")
-    made.add_argument("source", type=Path, metavar="SOURCE", help="a folder, a file, or a .jsonl[.gz] of rows with _id, title, text")
+    made = subparser(
+        actions,
+        "run",
+        _run,
+        "make the collection what SOURCE holds now, as one new generation",
+        "  domicile ingest run ./handbook --collection handbook\n"
+        "  domicile ingest run corpus.jsonl.gz --collection tickets --no-delete --json",
+    )
+    made.add_argument(
+        "source", type=Path, metavar="SOURCE", help="a folder, a file, or a .jsonl[.gz] of rows with _id, title, text"
+    )
     made.add_argument("--collection", required=True, metavar="C")
     made.add_argument("--no-delete", action="store_true", help="keep documents that SOURCE does not hold any more")
     made.add_argument("--allow-empty", action="store_true", help="let an empty SOURCE delete every document")
@@ -49,5 +56,7 @@ def _show(report: Report, console: Console) -> None:
     for failure in report.failures:
         console.note(f"failed: {failure.document}: {failure.kind}: {failure.reason}")
     counts = ", ".join(f"{number:,} {what}" for what, number in report.counts.items())
-    console.say(f"{report.collection}: generation {report.commit.generation}, {report.commit.chunks:,} chunks, "
-                f"{report.embedded:,} embedded in {report.seconds:.1f} s ({counts})")
+    console.say(
+        f"{report.collection}: generation {report.commit.generation}, {report.commit.chunks:,} chunks, "
+        f"{report.embedded:,} embedded in {report.seconds:.1f} s ({counts})"
+    )

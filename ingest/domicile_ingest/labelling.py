@@ -56,7 +56,9 @@ class Labeller:
         regions = {name: sorted(leaves) for name, leaves in sorted(self.regions.groups.items())}
         return hashlib.sha256(json.dumps([labels.to_record(whole), missing, regions]).encode()).hexdigest()
 
-    def label(self, uri: str, outside: list[PartialLabel], inside: Mapping[str, object] | None) -> tuple[Label, list[str]]:
+    def label(
+        self, uri: str, outside: list[PartialLabel], inside: Mapping[str, object] | None
+    ) -> tuple[Label, list[str]]:
         """The whole label and warnings; a malformed part makes all of it the most restrictive one."""
         warnings: list[str] = []
         sources = list(outside)

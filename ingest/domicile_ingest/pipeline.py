@@ -83,7 +83,9 @@ class _Run:
     seen: set[str] = field(default_factory=set)
     failures: list[Failure] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("added", "changed", "unchanged", "deleted", "failed"), 0))
+    counts: dict[str, int] = field(
+        default_factory=lambda: dict.fromkeys(("added", "changed", "unchanged", "deleted", "failed"), 0)
+    )
     embedded: int = 0
     file: str | None = None
     outside: list[PartialLabel] = field(default_factory=list)
@@ -93,8 +95,15 @@ class _Run:
 class Pipeline:
     """Brings a collection to what a source holds now."""
 
-    def __init__(self, writer: IndexWriter, embedder: Embedder, splitter: SentenceSplitter, collection: Collection, labeller: Labeller,
-                 clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        writer: IndexWriter,
+        embedder: Embedder,
+        splitter: SentenceSplitter,
+        collection: Collection,
+        labeller: Labeller,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._writer = writer
         self._embedder = embedder
         self._splitter = splitter
@@ -102,7 +111,9 @@ class Pipeline:
         self._labeller = labeller
         self._clock = clock
 
-    def run(self, source: Source, options: Options, advance: Callable[[float], None] = lambda documents: None) -> Report:
+    def run(
+        self, source: Source, options: Options, advance: Callable[[float], None] = lambda documents: None
+    ) -> Report:
         """Ingest, as one generation, all or nothing; documents that fail are listed and keep their last good version.
 
         Args:
@@ -125,8 +136,15 @@ class Pipeline:
             self._delete_missing(run, options)
             commit = change.commit()
         run.counts["failed"] = len(run.failures)
-        return Report(self._collection.name, commit, run.counts, tuple(run.failures), tuple(run.warnings), run.embedded,
-                      self._clock() - started)
+        return Report(
+            self._collection.name,
+            commit,
+            run.counts,
+            tuple(run.failures),
+            tuple(run.warnings),
+            run.embedded,
+            self._clock() - started,
+        )
 
     def _take(self, run: _Run, found: Item | Failure) -> None:
         """Decide what to do with one document; a failed one keeps its last good version."""
@@ -178,7 +196,7 @@ class Pipeline:
         vectors = self._embedder.embed(texts, "document")
         at = 0
         for ready in run.waiting:
-            run.change.put(ready.document, ready.state, ready.chunks, vectors[at:at + len(ready.chunks)])
+            run.change.put(ready.document, ready.state, ready.chunks, vectors[at : at + len(ready.chunks)])
             at += len(ready.chunks)
         run.embedded += len(texts)
         run.waiting.clear()
@@ -188,10 +206,15 @@ class Pipeline:
         if options.no_delete:
             return
         hidden = tuple(failure.hides for failure in run.failures if failure.hides is not None)
-        missing = [uri for uri, state in run.states.items()
-                   if state.origin == "run" and uri not in run.seen and not uri.startswith(hidden)]
+        missing = [
+            uri
+            for uri, state in run.states.items()
+            if state.origin == "run" and uri not in run.seen and not uri.startswith(hidden)
+        ]
         if missing and not run.seen and not options.allow_empty:
-            raise UsageError(f"the source is empty, and {len(missing)} documents would be deleted: pass --allow-empty if that is meant")
+            raise UsageError(
+                f"the source is empty, and {len(missing)} documents would be deleted: pass --allow-empty if that is meant"
+            )
         for uri in missing:
             run.change.delete(uri)
         run.counts["deleted"] = len(missing)
@@ -218,5 +241,7 @@ def _document(item: Item, parsed: Parsed, label: Label) -> Document:
 
 def chunks_of(parsed: Parsed, embedder: Embedder, splitter: SentenceSplitter) -> list[NewChunk]:
     """The chunks of a parsed document, ready to be embedded."""
-    return [NewChunk(draft.heading, draft.page, draft.start, draft.end, draft.text, draft.context, draft.embedded)
-            for draft in chunk(parsed, parsed.title, embedder, splitter)]
+    return [
+        NewChunk(draft.heading, draft.page, draft.start, draft.end, draft.text, draft.context, draft.embedded)
+        for draft in chunk(parsed, parsed.title, embedder, splitter)
+    ]

@@ -92,7 +92,9 @@ class Source:
         for file in self.files:
             for found in self._read(file):
                 if isinstance(found, Item) and found.uri in seen:
-                    yield Failure(found.uri, "duplicate", "another document of this source has the same URI: rename one")
+                    yield Failure(
+                        found.uri, "duplicate", "another document of this source has the same URI: rename one"
+                    )
                 elif isinstance(found, Item):
                     seen.add(found.uri)
                     yield found
@@ -134,7 +136,9 @@ class Source:
         if not stat.S_ISREG(status.st_mode):
             raise DocumentError("unreadable", "not a regular file")
         if status.st_size > self.max_bytes:
-            raise DocumentError("too_large", f"{status.st_size:,} bytes: at most {self.max_bytes:,} (ingestion.max_file_bytes)")
+            raise DocumentError(
+                "too_large", f"{status.st_size:,} bytes: at most {self.max_bytes:,} (ingestion.max_file_bytes)"
+            )
         return path
 
 
@@ -164,7 +168,12 @@ def open_source(place: Path, max_bytes: int) -> Source:
 
 def _unlisted(root: Path, error: OSError) -> Failure:
     folder = Path(error.filename).relative_to(root).as_posix()
-    return Failure(_printable(folder), "unreadable", f"the folder cannot be listed: {error.strerror}", "" if folder == "." else f"{folder}/")
+    return Failure(
+        _printable(folder),
+        "unreadable",
+        f"the folder cannot be listed: {error.strerror}",
+        "" if folder == "." else f"{folder}/",
+    )
 
 
 def _walk(root: Path, unlisted: Callable[[OSError], None]) -> Iterator[str]:
@@ -183,7 +192,9 @@ def check_name(name: str) -> None:
         DocumentError: control characters, undecodable bytes, ``..`` or too long.
     """
     if _UNSPEAKABLE.search(name) or ".." in name.split("/") or len(name) > MAX_URI_CHARACTERS:
-        raise DocumentError("name", "the name holds control or undecodable characters or '..', or is too long: rename it")
+        raise DocumentError(
+            "name", "the name holds control or undecodable characters or '..', or is too long: rename it"
+        )
 
 
 def _printable(name: str) -> str:
@@ -251,6 +262,7 @@ def _row(line: bytes, file: str, prefix: str, number: int) -> Item | Failure:
         return Failure(where, "malformed", f'line {number}: a row needs "_id" and a "text" that is a string', prefix)
     uri = f"{prefix}{row['_id']}"
     try:
+        check_name(str(row["_id"]))
         check_name(uri)
     except DocumentError as error:
         return Failure(where, error.kind, f"line {number}: {error.reason}", prefix)
@@ -258,7 +270,7 @@ def _row(line: bytes, file: str, prefix: str, number: int) -> Item | Failure:
 
 
 def _is_id(value: object) -> bool:
-    return isinstance(value, str) and value != "" or isinstance(value, int) and not isinstance(value, bool)
+    return (isinstance(value, str) and value != "") or (isinstance(value, int) and not isinstance(value, bool))
 
 
 def _parse_row(row: Mapping[str, Any]) -> Parsed:
@@ -268,4 +280,6 @@ def _parse_row(row: Mapping[str, Any]) -> Parsed:
     if label is not None and not isinstance(label, dict):
         label = {"malformed": "label is not a table"}
     title = row.get("title")
-    return require_text(Parsed(one_line(title) if isinstance(title, str) else "", clean(row["text"]), markdown=False, label=label))
+    return require_text(
+        Parsed(one_line(title) if isinstance(title, str) else "", clean(row["text"]), markdown=False, label=label)
+    )

@@ -41,8 +41,12 @@ class Rule(_Section):
 
 class CollectionSettings(_Section):
     tenant: Word = Field(default="default", description="whose keys may reach it")
-    groups: list[Word] = Field(default=[], description="which of them: empty is all, else those that share one of these")
-    mode: Literal["escalate", "cleared"] = Field(default="escalate", description="what an uncleared passage does to a hosted answer")
+    groups: list[Word] = Field(
+        default=[], description="which of them: empty is all, else those that share one of these"
+    )
+    mode: Literal["escalate", "cleared"] = Field(
+        default="escalate", description="what an uncleared passage does to a hosted answer"
+    )
     language: str = Field(default="en", pattern="^[a-z]{2}$", description="of its words, for stemming and stop words")
     label: dict[str, Any] = Field(default={}, description="a label for every document of it, see labels.md")
     rules: list[Rule] = Field(default=[], description="labels for the documents whose path matches")
@@ -56,7 +60,9 @@ class Answering(_Section):
 
 
 class Server(_Section):
-    max_body_bytes: int = Field(default=1_000_000, ge=1_000, le=100_000_000, description="of a request; a larger one gets 413")
+    max_body_bytes: int = Field(
+        default=1_000_000, ge=1_000, le=100_000_000, description="of a request; a larger one gets 413"
+    )
     concurrency: int = Field(default=4, ge=1, le=64, description="threads that search and answer")
     queue: int = Field(default=64, ge=1, le=10_000, description="requests that may wait for a thread; more get 503")
 
@@ -91,7 +97,9 @@ class Settings(_Section):
         found = self.collections.get(name, CollectionSettings())
         return Collection(name, found.tenant, frozenset(found.groups) or None, found.mode, found.language)
 
-    def label_sources(self, name: str, regions: labels.Regions) -> tuple[labels.PartialLabel, tuple[tuple[str, labels.PartialLabel], ...]]:
+    def label_sources(
+        self, name: str, regions: labels.Regions
+    ) -> tuple[labels.PartialLabel, tuple[tuple[str, labels.PartialLabel], ...]]:
         """The collection's own label and its rules as (glob, label).
 
         Raises:
@@ -100,7 +108,10 @@ class Settings(_Section):
         found = self.collections.get(name, CollectionSettings())
         where = f"collections.{name}"
         own = _config_label(f"{where}.label", found.label, regions)
-        rules = [(rule.path, _config_label(f"{where}.rules[{i}].label", rule.label, regions)) for i, rule in enumerate(found.rules)]
+        rules = [
+            (rule.path, _config_label(f"{where}.rules[{i}].label", rule.label, regions))
+            for i, rule in enumerate(found.rules)
+        ]
         return own, tuple(rules)
 
     @classmethod
@@ -142,8 +153,11 @@ def _config_label(where: str, raw: dict[str, Any], regions: labels.Regions) -> l
 
 def _overrides(environment: Mapping[str, str]) -> list[tuple[list[str], str]]:
     prefix = "DOMICILE_"
-    return [(key.removeprefix(prefix).lower().split("__"), value) for key, value in sorted(environment.items())
-            if key.startswith(prefix) and "__" in key]
+    return [
+        (key.removeprefix(prefix).lower().split("__"), value)
+        for key, value in sorted(environment.items())
+        if key.startswith(prefix) and "__" in key
+    ]
 
 
 def _put(data: dict[str, Any], key: list[str], value: str) -> None:

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from domicile.errors import StorageError, WriterBusy
 
-
 MAX_REMEMBERED = 4096
 """Hashes kept; beyond it the oldest are computed again."""
 _REMEMBERED = re.compile("([0-9:]+) ([0-9a-f]{64})")
@@ -171,4 +170,6 @@ def storage_errors(what: str) -> Iterator[None]:
     except OSError as error:
         if error.errno not in advice:
             raise
-        raise StorageError(f"cannot write {what}: {advice[error.errno]} ({error.filename or error.strerror})") from error
+        raise StorageError(
+            f"cannot write {what}: {advice[error.errno]} ({error.filename or error.strerror})"
+        ) from error

@@ -75,7 +75,9 @@ class Regions:
             elif name in self.places:
                 leaves.add(name)
             else:
-                raise LabelError("regions", f"unknown region {name!r}: ISO 3166 alpha-2 in lower case, eu, eea, global or local")
+                raise LabelError(
+                    "regions", f"unknown region {name!r}: ISO 3166 alpha-2 in lower case, eu, eea, global or local"
+                )
         return frozenset(leaves)
 
     def compact(self, leaves: frozenset[str]) -> list[str]:
@@ -138,7 +140,9 @@ def _words(raw: Mapping[str, object], field: str) -> frozenset[str] | None:
     value = raw.get(field)
     if field not in raw:
         return None
-    if not isinstance(value, list | tuple) or not all(isinstance(word, str) and _WORD.fullmatch(word) for word in value):
+    if not isinstance(value, list | tuple) or not all(
+        isinstance(word, str) and _WORD.fullmatch(word) for word in value
+    ):
         raise LabelError(field, "must be a list of lower-case words")
     return frozenset(value)
 
@@ -169,7 +173,9 @@ def join_partial(sources: Iterable[PartialLabel]) -> PartialLabel:
 def _join_two(a: PartialLabel, b: PartialLabel) -> PartialLabel:
     return PartialLabel(
         regions=_meet(a.regions, b.regions),
-        sensitivity=max((s for s in (a.sensitivity, b.sensitivity) if s is not None), key=lambda s: s.rank, default=None),
+        sensitivity=max(
+            (s for s in (a.sensitivity, b.sensitivity) if s is not None), key=lambda s: s.rank, default=None
+        ),
         hosted=None if a.hosted is None and b.hosted is None else a.hosted is not False and b.hosted is not False,
         retention_days=min((d for d in (a.retention_days, b.retention_days) if d is not None), default=None),
         categories=_union(a.categories, b.categories),

@@ -221,8 +221,10 @@ def test_dense_ranking_equals_brute_force_and_ties_go_by_number(shelf: Shelf, k:
 
 
 @pytest.mark.parametrize("question", [
-    '"pump', "pump AND", "body:pump", "pump)(", "+pump -pump", "pump^9", "[pump TO valve]", "pump*", "/pump/", "pümp pump",
-    "pump\x00\n\t", "reader:* pump", "\\pump", "pump " * 2500, "😀 pump \u202e", "{!pump}", "pump~2", "* pump", "IN [pump]",
+    '"pump', "pump AND", "body:pump", "pump)(", "+pump -pump", "pump^9", "[pump TO valve]", "pump*", "/pump/",
+    "pümp pump",
+    "pump\x00\n\t", "reader:* pump", "\\pump", "pump " * 2500, "😀 pump \u202e", "{!pump}", "pump~2", "* pump",
+    "IN [pump]",
 ])  # fmt: skip
 def test_a_question_is_data_and_never_query_syntax(shelf: Shelf, question: str) -> None:
     shelf.commit({"a": "the pump", "b": "the leave"})
@@ -330,8 +332,13 @@ def test_any_sequence_of_changes_leaves_what_a_dictionary_would_hold(shelf: Shel
         changed: dict[str, str | None] = {}
         for uri in rng.sample([f"d{i}" for i in range(12)], rng.randint(0, 4)):
             gone = uri in model and rng.random() < 0.4
-            changed[uri] = None if gone else "\n\n".join(
-                f"{uri} {' '.join(rng.choices(WORDS, k=3))} step{step}" for _ in range(rng.randint(1, 3)))
+            changed[uri] = (
+                None
+                if gone
+                else "\n\n".join(
+                    f"{uri} {' '.join(rng.choices(WORDS, k=3))} step{step}" for _ in range(rng.randint(1, 3))
+                )
+            )
         if rng.random() < 0.15:
             with shelf.writer.change(COLLECTION, EMBEDDER) as change:
                 for uri, text in changed.items():
@@ -350,7 +357,10 @@ def test_any_sequence_of_changes_leaves_what_a_dictionary_would_hold(shelf: Shel
         history.setdefault(commit.generation, dict(model))
         assert history[commit.generation] == model
         counts = shelf.generations.manifest(commit.generation).counts
-        assert (counts.documents, counts.chunks) == (len(model), sum(len(text.split("\n\n")) for text in model.values()))
+        assert (counts.documents, counts.chunks) == (
+            len(model),
+            sum(len(text.split("\n\n")) for text in model.values()),
+        )
         index = reader.pin("c", OWNER)
         assert index.generation == commit.generation
         pinned.append(index)
@@ -358,7 +368,8 @@ def test_any_sequence_of_changes_leaves_what_a_dictionary_would_hold(shelf: Shel
         holds = history[index.generation]
         everything = index.dense(query("pump"), 1000, None)
         assert sorted({c.id for c in index.chunks([c.ref for c in everything])}) == sorted(
-            f"{uri}#{i}" for uri, text in holds.items() for i in range(len(text.split("\n\n"))))
+            f"{uri}#{i}" for uri, text in holds.items() for i in range(len(text.split("\n\n")))
+        )
         for uri, text in holds.items():
             document = index.document(uri, None)
             assert document is not None
@@ -383,7 +394,9 @@ def test_many_threads_may_search_one_pinned_generation(shelf: Shelf) -> None:
     alone = [(dense(index, word), lexical(index, word), index.document("d1", None)) for word in WORDS]
     for _ in range(3):  # each round in new threads, as a pool that shrinks and grows
         with ThreadPoolExecutor(8) as pool:
-            together = pool.map(lambda word: (dense(index, word), lexical(index, word), index.document("d1", None)), WORDS)
+            together = pool.map(
+                lambda word: (dense(index, word), lexical(index, word), index.document("d1", None)), WORDS
+            )
             assert list(together) == alone
     assert len(index._segments[1].store._idle) <= 8
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from corpora import COLLECTION, EMBEDDER, Shelf
+from corpora import Shelf
 from victims import commit_forever, commit_with_small_files, hold_the_lock, holding, step_of, try_to_commit, victim
 
 from domicile.domain import OWNER
@@ -152,9 +152,13 @@ def test_a_file_that_may_not_grow_refuses_the_commit_and_the_next_run_heals(tmp_
 @contextmanager
 def small_disk(path: Path, kibibytes: int) -> Iterator[None]:
     path.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kibibytes}k", "tmpfs", path], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={kibibytes}k", "tmpfs", path], capture_output=True, check=False
+    )
     if mounted.returncode:
-        pytest.skip(f"this system lets nobody mount a small disk ({mounted.stderr.decode().strip()}); file limits are tested above")
+        pytest.skip(
+            f"this system lets nobody mount a small disk ({mounted.stderr.decode().strip()}); file limits are tested above"
+        )
     try:
         yield
     finally:

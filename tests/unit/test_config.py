@@ -37,13 +37,19 @@ def test_an_unknown_key_is_named_with_what_is_allowed(tmp_path: Path, text: str,
 
 
 @pytest.mark.parametrize(("text", "key"), [
-    ("[models]\nthreads = 257", "models.threads"), ("[models]\nthreads = -1", "models.threads"), ("[models]\nthreads = true", "models.threads"),
+    ("[models]\nthreads = 257", "models.threads"), ("[models]\nthreads = -1", "models.threads"),
+    ("[models]\nthreads = true", "models.threads"),
     ("[models]\nthreads = '2'", "models.threads"), ("[answering]\ndeadline_seconds = 0", "answering.deadline_seconds"),
-    ("[answering]\ndeadline_seconds = nan", "answering.deadline_seconds"), ("[answering]\ndeadline_seconds = inf", "answering.deadline_seconds"),
-    ("[answering]\nevidence_threshold = nan", "answering.evidence_threshold"), ("[answering]\nqueue = 0", "answering.queue"),
-    ("[server]\nmax_body_bytes = 1", "server.max_body_bytes"), ("[ingestion]\nmax_file_bytes = 0", "ingestion.max_file_bytes"),
-    ("[collections.hr]\nmode = 'open'", "collections.hr.mode"), ("[collections.hr]\ngroups = ['HR']", "collections.hr.groups.0"),
-    ("[collections.hr]\ngroups = ['*']", "collections.hr.groups.0"), ('[collections.hr]\ngroups = ["hr\\n"]', "collections.hr.groups.0"),
+    ("[answering]\ndeadline_seconds = nan", "answering.deadline_seconds"), ("[answering]\ndeadline_seconds = inf",
+    "answering.deadline_seconds"),
+    ("[answering]\nevidence_threshold = nan", "answering.evidence_threshold"), ("[answering]\nqueue = 0",
+    "answering.queue"),
+    ("[server]\nmax_body_bytes = 1", "server.max_body_bytes"), ("[ingestion]\nmax_file_bytes = 0",
+    "ingestion.max_file_bytes"),
+    ("[collections.hr]\nmode = 'open'", "collections.hr.mode"), ("[collections.hr]\ngroups = ['HR']",
+    "collections.hr.groups.0"),
+    ("[collections.hr]\ngroups = ['*']", "collections.hr.groups.0"), ('[collections.hr]\ngroups = ["hr\\n"]',
+    "collections.hr.groups.0"),
     ("[collections.hr]\ntenant = ' a'", "collections.hr.tenant"), ("collections = 1", "collections"),
     ("[[collections.hr.rules]]\npath = ''\nlabel = {}", "collections.hr.rules.0.path"),
 ])  # fmt: skip
@@ -73,7 +79,9 @@ def test_a_collection_name_is_a_plain_word(tmp_path: Path, name: str) -> None:
 
 
 def test_labels_rules_and_regions_are_read(tmp_path: Path) -> None:
-    settings = load(tmp_path, """
+    settings = load(
+        tmp_path,
+        """
         [regions]
         dach = ["de", "at", "ch"]
         [collections.hr]
@@ -83,7 +91,8 @@ def test_labels_rules_and_regions_are_read(tmp_path: Path) -> None:
         [[collections.hr.rules]]
         path = "board/**"
         label = { sensitivity = "restricted" }
-    """)
+    """,
+    )
     own, rules = settings.label_sources("hr", settings.region_table())
     assert own.regions == {"de", "at", "ch"}
     assert [(glob, label.sensitivity) for glob, label in rules] == [("board/**", "restricted")]
@@ -98,7 +107,8 @@ def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("key", "value", "message"), [
-    ("DOMICILE_MODELS__TREADS", "3", "unknown key 'models.treads'"), ("DOMICILE_MODELS__THREADS", "many", "models.threads: "),
+    ("DOMICILE_MODELS__TREADS", "3", "unknown key 'models.treads'"), ("DOMICILE_MODELS__THREADS", "many",
+    "models.threads: "),
     ("DOMICILE_MODELS__LLM__X", "3", "DOMICILE_MODELS__LLM__X: llm is not a section"),
     ("DOMICILE_ANSWERING__EVIDENCE_THRESHOLD", "NaN", "answering.evidence_threshold: "),
 ])  # fmt: skip

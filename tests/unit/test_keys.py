@@ -25,7 +25,12 @@ def test_a_key_opens_its_tenant_and_groups(file: Path) -> None:
     made = KeyFile(file).create("acme", frozenset({"hr", "it"}), 2.5)
     principal = KeyFile(file).authenticate(made.key)
     assert principal is not None
-    assert (principal.name, principal.tenant, principal.groups, principal.budget) == (made.id, "acme", {"hr", "it"}, 2.5)
+    assert (principal.name, principal.tenant, principal.groups, principal.budget) == (
+        made.id,
+        "acme",
+        {"hr", "it"},
+        2.5,
+    )
 
 
 def test_the_file_is_for_its_owner_and_holds_only_the_hash(file: Path) -> None:
@@ -71,8 +76,10 @@ def test_revoking_what_is_not_there_says_so(file: Path) -> None:
 def test_garbage_is_no_key(file: Path) -> None:
     made = KeyFile(file).create("acme", frozenset(), None)
     prefix, identifier, secret = made.key.split("_", 2)
-    garbage = ["", "_", "__", "dk", "dk_", "dk__", f"dk_{identifier}", f"dk_{identifier}_", f"{prefix}_{identifier}_{secret}x", f"xx_{identifier}_{secret}",
-               f"dk_{identifier}_{secret[:-1]}", f"dk_{'0' * 12}_{secret}", f" {made.key}", f"{made.key}\n", made.key.upper(), "\ud800", "é" * 9, "x" * 10**6,
+    garbage = ["", "_", "__", "dk", "dk_", "dk__", f"dk_{identifier}", f"dk_{identifier}_",
+    f"{prefix}_{identifier}_{secret}x", f"xx_{identifier}_{secret}",
+               f"dk_{identifier}_{secret[:-1]}", f"dk_{'0' * 12}_{secret}", f" {made.key}", f"{made.key}\n",
+               made.key.upper(), "\ud800", "é" * 9, "x" * 10**6,
                f"dk_{identifier}_\ud800", f"dk_{identifier}_\x00"]  # fmt: skip
     assert [text for text in garbage if KeyFile(file).authenticate(text) is not None] == []
     assert KeyFile(file).authenticate(made.key) is not None
@@ -86,7 +93,8 @@ def test_secrets_are_compared_in_constant_time() -> None:
 
 
 @pytest.mark.parametrize("content", [
-    b"", b"{", b"[]x", b"\xff", b"[1]", b'{"a": 1}', b'{"a": {}}', b"3", b'{"a": {"sha256": "x", "tenant": "t", "groups": [], "budget": null}}',
+    b"", b"{", b"[]x", b"\xff", b"[1]", b'{"a": 1}', b'{"a": {}}', b"3",
+    b'{"a": {"sha256": "x", "tenant": "t", "groups": [], "budget": null}}',
 ])  # fmt: skip
 def test_a_damaged_file_opens_to_nobody_and_says_what_to_do(file: Path, content: bytes) -> None:
     made = KeyFile(file).create("acme", frozenset(), None)

@@ -28,7 +28,8 @@ def label_of(made: Labeller, file: str, inside: dict[str, object] | None = None)
 
 
 @pytest.mark.parametrize(("file", "matches"), [
-    ("hr/leave.md", {"hr/**"}), ("hr/a/b/c.md", {"hr/**"}), ("hr/.x/a.md", {"hr/**"}), ("HR/leave.md", set()), ("xhr/leave.md", set()),
+    ("hr/leave.md", {"hr/**"}), ("hr/a/b/c.md", {"hr/**"}), ("hr/.x/a.md", {"hr/**"}), ("HR/leave.md", set()),
+    ("xhr/leave.md", set()),
     ("a/hr/b.md", set()), ("x.board.md", {"**/*.board.md"}), ("hr/d/x.board.md", {"hr/**", "**/*.board.md"}),
     ("a.txt", {"*.txt"}), ("d/a.txt", set()), ("a.TXT", set()), ("hr", set()),
 ])  # fmt: skip
@@ -41,7 +42,15 @@ def test_every_source_is_joined(tmp_path: Path) -> None:
     (tmp_path / "a.txt.label.toml").write_text('sensitivity = "confidential"\ngroups = ["hr", "it"]\n')
     made = labeller(tmp_path, {"regions": ["eu"], "sensitivity": "internal", "hosted": True, "retention_days": 30})
     label, warnings = label_of(made, "a.txt", {"groups": ["it", "x"], "categories": ["pii"]})
-    assert label == Label(frozenset({"de"}), Sensitivity.CONFIDENTIAL, True, 30, frozenset({"pii"}), frozenset({"answer"}), frozenset({"it"}))
+    assert label == Label(
+        frozenset({"de"}),
+        Sensitivity.CONFIDENTIAL,
+        True,
+        30,
+        frozenset({"pii"}),
+        frozenset({"answer"}),
+        frozenset({"it"}),
+    )
     assert warnings == []
     other, _ = label_of(made, "b.md")
     assert (other.regions, other.sensitivity, other.groups) == (labels.EU, Sensitivity.INTERNAL, None)
@@ -49,19 +58,29 @@ def test_every_source_is_joined(tmp_path: Path) -> None:
 
 def test_without_any_source_the_collections_groups_hold(tmp_path: Path) -> None:
     label, warnings = label_of(labeller(tmp_path, groups=frozenset({"it"})), "b.md")
-    assert label == Label(frozenset({"local"}), Sensitivity.RESTRICTED, False, 0, frozenset(), frozenset({"answer"}), frozenset({"it"}))
+    assert label == Label(
+        frozenset({"local"}), Sensitivity.RESTRICTED, False, 0, frozenset(), frozenset({"answer"}), frozenset({"it"})
+    )
     assert warnings == []
 
 
 @pytest.mark.parametrize("content", [
-    b"regions = [", b'sensitivity = "Public"', b'secret = "x"', b"\xff\xfe", b"groups = 'hr'", b"x = " + b"[" * 60_000, b"x = " + b"1" * 5_000,
+    b"regions = [", b'sensitivity = "Public"', b'secret = "x"', b"\xff\xfe", b"groups = 'hr'", b"x = " + b"[" * 60_000,
+    b"x = " + b"1" * 5_000,
     b"#" * 70_000, b'a = 1\na = 2', b'[label]\nregions = ["eu"]',
 ])  # fmt: skip
 def test_a_malformed_sidecar_restricts_and_warns(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.md.label.toml").write_bytes(content)
-    label, [warning] = label_of(labeller(tmp_path, {"regions": ["eu"], "sensitivity": "public", "hosted": True}), "a.md")
+    label, [warning] = label_of(
+        labeller(tmp_path, {"regions": ["eu"], "sensitivity": "public", "hosted": True}), "a.md"
+    )
     assert warning.startswith("a.md.label.toml: ")
-    assert (label.sensitivity, label.hosted, label.regions & {"de"}, label.groups) == (Sensitivity.RESTRICTED, False, set(), set())
+    assert (label.sensitivity, label.hosted, label.regions & {"de"}, label.groups) == (
+        Sensitivity.RESTRICTED,
+        False,
+        set(),
+        set(),
+    )
 
 
 def test_a_sidecar_that_is_no_plain_file_restricts_and_is_not_opened(tmp_path: Path) -> None:
@@ -77,7 +96,9 @@ def test_a_sidecar_that_is_no_plain_file_restricts_and_is_not_opened(tmp_path: P
         assert file in warning
 
 
-@pytest.mark.parametrize("inside", [{"regions": ["EU"]}, {"malformed": "not a table"}, {"hosted": "yes"}, {"hosted": None}])
+@pytest.mark.parametrize(
+    "inside", [{"regions": ["EU"]}, {"malformed": "not a table"}, {"hosted": "yes"}, {"hosted": None}]
+)
 def test_a_malformed_label_inside_a_document_restricts_and_warns(tmp_path: Path, inside: dict[str, object]) -> None:
     label, [warning] = label_of(labeller(tmp_path, {"sensitivity": "public"}), "a.md", inside)
     assert (label.sensitivity, label.groups) == (Sensitivity.RESTRICTED, frozenset())
@@ -91,7 +112,14 @@ def test_a_sidecar_without_its_file_is_an_orphan(tmp_path: Path) -> None:
 
 
 def test_the_state_tells_apart_what_is_said_outside(tmp_path: Path) -> None:
-    said = [{}, {"sensitivity": "restricted"}, {"hosted": False}, {"groups": ["it"]}, {"regions": ["local"]}, {"purposes": ["answer"]}]
+    said = [
+        {},
+        {"sensitivity": "restricted"},
+        {"hosted": False},
+        {"groups": ["it"]},
+        {"regions": ["local"]},
+        {"purposes": ["answer"]},
+    ]
     made = labeller(tmp_path)
     states = [made.state([labels.parse(raw, REGIONS)]) for raw in said]
     assert len(set(states)) == len(said)  # what is said and what is merely completed are not the same to a label inside

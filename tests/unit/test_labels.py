@@ -11,13 +11,16 @@ from domicile.domain import Label, Sensitivity
 from domicile.errors import LabelError
 from domicile.labels import EEA, EU, MALFORMED, PartialLabel, Regions, complete, join_partial, parse
 
-REGIONS = Regions.known([*EEA, "us", "ch", "gb"], {"nordics": ["se", "fi", "dk"], "dach": ["de", "at", "ch"], "lab": []})
+REGIONS = Regions.known(
+    [*EEA, "us", "ch", "gb"], {"nordics": ["se", "fi", "dk"], "dach": ["de", "at", "ch"], "lab": []}
+)
 MOST = Label(frozenset({"local"}), Sensitivity.RESTRICTED, False, 0, frozenset(), frozenset({"answer"}), None)
 
 words = st.frozensets(st.sampled_from(["a", "b", "c"]))
 partials = st.builds(
     PartialLabel,
-    regions=st.none() | st.frozensets(st.sampled_from(["de", "us", "local"])), sensitivity=st.none() | st.sampled_from(Sensitivity),
+    regions=st.none() | st.frozensets(st.sampled_from(["de", "us", "local"])),
+    sensitivity=st.none() | st.sampled_from(Sensitivity),
     hosted=st.none() | st.booleans(), retention_days=st.none() | st.integers(0, 9), categories=st.none() | words,
     purposes=st.none() | words, groups=st.none() | words)  # fmt: skip
 
@@ -99,17 +102,25 @@ def test_no_groups_means_everyone_and_disjoint_groups_mean_the_owner() -> None:
 def test_regions_join_to_what_they_share_also_to_nothing() -> None:
     joined = join_partial([parse({"regions": [name]}, REGIONS) for name in ("eu", "us")])
     assert joined.regions == frozenset()
-    assert join_partial([parse({"regions": [name]}, REGIONS) for name in ("eea", "nordics")]).regions == {"se", "fi", "dk"}
+    assert join_partial([parse({"regions": [name]}, REGIONS) for name in ("eea", "nordics")]).regions == {
+        "se",
+        "fi",
+        "dk",
+    }
 
 
 @pytest.mark.parametrize(("field", "value"), [
-    ("regions", ["EU"]), ("regions", [" eu"]), ("regions", ["eu "]), ("regions", ["eu\n"]), ("regions", ["mars"]), ("regions", "eu"),
+    ("regions", ["EU"]), ("regions", [" eu"]), ("regions", ["eu "]), ("regions", ["eu\n"]), ("regions", ["mars"]),
+    ("regions", "eu"),
     ("regions", [["eu"]]), ("regions", None), ("regions", {"eu": True}), ("regions", [""]), ("regions", ["*"]),
-    ("sensitivity", "Internal"), ("sensitivity", "internal "), ("sensitivity", "secret"), ("sensitivity", ["internal"]), ("sensitivity", 1),
+    ("sensitivity", "Internal"), ("sensitivity", "internal "), ("sensitivity", "secret"), ("sensitivity",
+    ["internal"]), ("sensitivity", 1),
     ("sensitivity", None), ("hosted", "true"), ("hosted", 1), ("hosted", None),
-    ("retention_days", -1), ("retention_days", 1.5), ("retention_days", True), ("retention_days", "30"), ("retention_days", None),
+    ("retention_days", -1), ("retention_days", 1.5), ("retention_days", True), ("retention_days", "30"),
+    ("retention_days", None),
     ("categories", ["PII"]), ("categories", "pii"), ("purposes", ["answer "]), ("purposes", None),
-    ("groups", ["*"]), ("groups", ["HR"]), ("groups", [""]), ("groups", "hr"), ("groups", [1]), ("groups", ["hr\n"]), ("groups", ["x" * 65]),
+    ("groups", ["*"]), ("groups", ["HR"]), ("groups", [""]), ("groups", "hr"), ("groups", [1]), ("groups", ["hr\n"]),
+    ("groups", ["x" * 65]),
     ("Regions", ["eu"]), ("region", ["eu"]), ("owner_only", True), (1, 1),
 ])  # fmt: skip
 def test_a_word_outside_the_vocabulary_is_refused_by_its_field(field: str, value: object) -> None:
@@ -144,7 +155,8 @@ def test_configured_regions_are_groups_or_places() -> None:
 
 
 @pytest.mark.parametrize("extra", [
-    {"eu": ["de"]}, {"de": ["fr"]}, {"local": ["de"]}, {"global": []}, {"DACH": ["de"]}, {" x": []}, {"x": ["mars"]}, {"x": ["DE"]},
+    {"eu": ["de"]}, {"de": ["fr"]}, {"local": ["de"]}, {"global": []}, {"DACH": ["de"]}, {" x": []}, {"x": ["mars"]},
+    {"x": ["DE"]},
     {"*": []}, {"x": ["global"]},
 ])  # fmt: skip
 def test_a_configured_region_that_is_taken_malformed_or_unknown_is_refused(extra: dict[str, list[str]]) -> None:

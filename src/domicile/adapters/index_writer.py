@@ -64,12 +64,19 @@ def _parent(generations: Generations, collection: Collection) -> Snapshot | None
 class Change:
     """One change. Files are written as it goes on; only ``commit`` makes them part of a generation."""
 
-    def __init__(self, generations: Generations, parent: Snapshot | None, collection: Collection, embedder: Embedder,
-                 now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        generations: Generations,
+        parent: Snapshot | None,
+        collection: Collection,
+        embedder: Embedder,
+        now: Callable[[], datetime],
+    ) -> None:
         if parent is not None and parent.fingerprint != embedder.fingerprint:
             raise EmbedderMismatch(
                 f"collection {collection.name!r} was embedded by {parent.manifest.embedder.name} ({parent.fingerprint}), "
-                f"not by {embedder.name} ({embedder.fingerprint}): set models.embedder back, or ingest into a new collection")
+                f"not by {embedder.name} ({embedder.fingerprint}): set models.embedder back, or ingest into a new collection"
+            )
         self._generations = generations
         self._parent = parent
         self._collection = collection
@@ -116,7 +123,7 @@ class Change:
         if segment not in self._dead:
             assert self._parent is not None
             self._dead[segment] = ~self._parent.alive(segment)
-        self._dead[segment][first:first + state.chunks] = True
+        self._dead[segment][first : first + state.chunks] = True
         self._open_lexical().delete(uri)
         self._deleted.add(uri)
 
@@ -146,7 +153,9 @@ class Change:
         if self._lexical is None:
             self._begun = True
             parent = None if self._parent is None else self._generations.folder / self._parent.manifest.lexical
-            self._lexical = LexicalWriter(self._generations.folder / "lexical" / self._id, parent, self._collection.language)
+            self._lexical = LexicalWriter(
+                self._generations.folder / "lexical" / self._id, parent, self._collection.language
+            )
         return self._lexical
 
     def _write(self) -> Manifest:
@@ -162,17 +171,31 @@ class Change:
         files += sorted(f"{lexical}/{path.name}" for path in (folder / lexical).iterdir())
         known = self._parent.manifest.files if self._parent is not None else {}
         entries = {name: known.get(name) or self._make_durable(folder / name) for name in files}
-        for place in [folder / "segments" / self._id, folder / lexical, folder / "segments", folder / "lexical", folder / "tombstones", folder]:
+        for place in [
+            folder / "segments" / self._id,
+            folder / lexical,
+            folder / "segments",
+            folder / "lexical",
+            folder / "tombstones",
+            folder,
+        ]:
             if place.exists():
                 fsync_path(place)
         return Manifest(
-            collection=self._collection.name, generation=self._number,
+            collection=self._collection.name,
+            generation=self._number,
             parent=None if self._parent is None else self._parent.generation,
             parent_sha256=None if self._parent is None else self._current_sha256(),
             created=self._now().isoformat(timespec="seconds"),
-            embedder=EmbedderEntry(name=self._embedder.name, fingerprint=self._embedder.fingerprint, dimensions=self._embedder.dimensions),
-            language=self._collection.language, segments=tuple(segments), lexical=lexical,
-            counts=Counts(documents=len(self._places) - len(self._deleted) + len(self._new), chunks=chunks), files=entries)
+            embedder=EmbedderEntry(
+                name=self._embedder.name, fingerprint=self._embedder.fingerprint, dimensions=self._embedder.dimensions
+            ),
+            language=self._collection.language,
+            segments=tuple(segments),
+            lexical=lexical,
+            counts=Counts(documents=len(self._places) - len(self._deleted) + len(self._new), chunks=chunks),
+            files=entries,
+        )
 
     def _current_sha256(self) -> str:
         assert self._parent is not None

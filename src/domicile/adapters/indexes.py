@@ -41,8 +41,13 @@ class LocalIndexes:
         clock: monotonic seconds.
     """
 
-    def __init__(self, root: Path, settings: Callable[[str], Collection], hashes: HashMemory,
-                 clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        root: Path,
+        settings: Callable[[str], Collection],
+        hashes: HashMemory,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._root = root
         self._settings = settings
         self._hashes = hashes

@@ -60,7 +60,9 @@ class KeyFile:
         with writer_lock(self._path.with_suffix(".lock"), "the keys"):
             keys = dict(self._read())
             if keys.pop(identifier, None) is None:
-                raise UsageError(f"there is no key {identifier!r}: the id is the part between the underscores of the key")
+                raise UsageError(
+                    f"there is no key {identifier!r}: the id is the part between the underscores of the key"
+                )
             # an emptied file stays: a service whose last key was revoked must not fall back to serving without keys
             self._write(keys)
 

@@ -52,7 +52,9 @@ def open_segment(folder: Path, entry: SegmentEntry, dimensions: int) -> Segment:
         bits = np.frombuffer((folder / entry.tombstones).read_bytes(), dtype=np.uint8)
         alive = ~np.unpackbits(bits, count=entry.rows, bitorder="little").astype(bool)
     if int((~alive).sum()) != entry.dead:
-        raise IndexDamaged(f"{folder / str(entry.tombstones)}: strikes out {int((~alive).sum())} rows, expected {entry.dead}")
+        raise IndexDamaged(
+            f"{folder / str(entry.tombstones)}: strikes out {int((~alive).sum())} rows, expected {entry.dead}"
+        )
     vectors = VectorFile(folder / entry.vectors, entry.rows, dimensions)
     return Segment(entry, vectors, ChunkStore(folder / entry.chunks, entry.rows), alive)
 
@@ -71,14 +73,18 @@ class Snapshot:
     def __init__(self, folder: Path, manifest: Manifest, collection: Collection) -> None:
         self.manifest = manifest
         self._collection = collection
-        self._segments = {int(entry.id): open_segment(folder, entry, manifest.embedder.dimensions) for entry in manifest.segments}
+        self._segments = {
+            int(entry.id): open_segment(folder, entry, manifest.embedder.dimensions) for entry in manifest.segments
+        }
         self._lexical = LexicalFolder(folder / manifest.lexical, manifest.language)
         self._masks: dict[tuple[int, frozenset[str] | None], NDArray[np.bool_] | None] = {}
         self._lock = threading.Lock()
         alive = sum(int(segment.alive.sum()) for segment in self._segments.values())
         if not alive == manifest.counts.chunks == self._lexical.chunks:
-            raise IndexDamaged(f"{folder.name}: generation {manifest.generation} has {alive} vectors and {self._lexical.chunks} "
-                               f"lexical chunks, expected {manifest.counts.chunks}")
+            raise IndexDamaged(
+                f"{folder.name}: generation {manifest.generation} has {alive} vectors and {self._lexical.chunks} "
+                f"lexical chunks, expected {manifest.counts.chunks}"
+            )
 
     @property
     def collection(self) -> Collection:
@@ -96,7 +102,8 @@ class Snapshot:
         found = (
             Candidate(ref_of(segment.entry.id, row), score)
             for number, segment in self._segments.items()
-            for row, score in segment.vectors.search(vector, k, self._allowed(number, readers)))
+            for row, score in segment.vectors.search(vector, k, self._allowed(number, readers))
+        )
         return heapq.nsmallest(k, found, key=lambda candidate: (-candidate.score, candidate.ref))
 
     def lexical(self, question: str, k: int, readers: frozenset[str] | None) -> list[Candidate]:
@@ -106,8 +113,11 @@ class Snapshot:
         rows: dict[int, list[int]] = {}
         for ref in refs:
             rows.setdefault(ref >> ROW_BITS, []).append(ref & (1 << ROW_BITS) - 1)
-        found = {ref_of(self._segments[number].entry.id, row): chunk
-                 for number, wanted in rows.items() for row, chunk in self._segments[number].store.chunks(wanted).items()}
+        found = {
+            ref_of(self._segments[number].entry.id, row): chunk
+            for number, wanted in rows.items()
+            for row, chunk in self._segments[number].store.chunks(wanted).items()
+        }
         return [found[ref] for ref in refs]
 
     def document(self, uri: str, readers: frozenset[str] | None) -> Document | None:
@@ -120,8 +130,12 @@ class Snapshot:
 
     def states(self) -> dict[str, tuple[DocumentState, int, int]]:
         """Every living document by URI, with its segment's number and its first row there."""
-        return {state.uri: (state, number, first)
-                for number, segment in self._segments.items() for state, first in segment.store.states() if segment.alive[first]}
+        return {
+            state.uri: (state, number, first)
+            for number, segment in self._segments.items()
+            for state, first in segment.store.states()
+            if segment.alive[first]
+        }
 
     def alive(self, segment: int) -> NDArray[np.bool_]:
         return self._segments[segment].alive

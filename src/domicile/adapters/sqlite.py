@@ -58,12 +58,36 @@ class ChunkStoreWriter:
         with self._writing():
             self._connection.execute(
                 "INSERT INTO documents VALUES (?,?,?,?,?,?,?,?,?,?)",
-                (number, document.uri, document.origin, document.title, document.digest, state, self._label(document.label),
-                 zlib.compress(document.text.encode("utf-8"), 6), first, len(chunks)))
+                (
+                    number,
+                    document.uri,
+                    document.origin,
+                    document.title,
+                    document.digest,
+                    state,
+                    self._label(document.label),
+                    zlib.compress(document.text.encode("utf-8"), 6),
+                    first,
+                    len(chunks),
+                ),
+            )
             self._connection.executemany(
                 "INSERT INTO chunks VALUES (?,?,?,?,?,?,?,?,?)",
-                ((first + i, number, i, json.dumps(c.heading, ensure_ascii=False), c.page, c.start, c.end, c.text, c.context)
-                 for i, c in enumerate(chunks)))
+                (
+                    (
+                        first + i,
+                        number,
+                        i,
+                        json.dumps(c.heading, ensure_ascii=False),
+                        c.page,
+                        c.start,
+                        c.end,
+                        c.text,
+                        c.context,
+                    )
+                    for i, c in enumerate(chunks)
+                ),
+            )
         self.rows += len(chunks)
         self.documents += 1
         return first
@@ -71,7 +95,9 @@ class ChunkStoreWriter:
     def _label(self, label: Label) -> int:
         if label not in self._labels:
             self._labels[label] = len(self._labels)
-            self._connection.execute("INSERT INTO labels VALUES (?,?)", (self._labels[label], json.dumps(labels.to_record(label))))
+            self._connection.execute(
+                "INSERT INTO labels VALUES (?,?)", (self._labels[label], json.dumps(labels.to_record(label)))
+            )
         return self._labels[label]
 
     def seal(self) -> None:
@@ -103,10 +129,19 @@ class ChunkStore:
         self._idle: list[sqlite3.Connection] = []
         self._close = weakref.finalize(self, _close_all, self._idle)
         try:
-            self._labels = {int(i): labels.from_record(json.loads(record)) for i, record in self._query("SELECT id, record FROM labels")}
+            self._labels = {
+                int(i): labels.from_record(json.loads(record))
+                for i, record in self._query("SELECT id, record FROM labels")
+            }
             self._label_of_row = np.fromiter(
-                (label for (label,) in self._query("SELECT d.label FROM chunks c JOIN documents d ON d.id = c.document ORDER BY c.row")),
-                dtype=np.int32)
+                (
+                    label
+                    for (label,) in self._query(
+                        "SELECT d.label FROM chunks c JOIN documents d ON d.id = c.document ORDER BY c.row"
+                    )
+                ),
+                dtype=np.int32,
+            )
         except sqlite3.DatabaseError as error:
             raise IndexDamaged(f"{path}: {error}") from error
         if len(self._label_of_row) != rows:
@@ -120,7 +155,9 @@ class ChunkStore:
             connection = self._idle.pop()
         except IndexError:
             # immutable: no lock files beside a sealed segment; used by whichever thread takes it, one at a time
-            connection = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+            connection = sqlite3.connect(
+                f"{self._path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
+            )
         try:
             yield from connection.execute(sql, parameters)
         finally:
@@ -128,8 +165,11 @@ class ChunkStore:
 
     def readable(self, readers: frozenset[str] | None) -> NDArray[np.bool_]:
         """One boolean a row: may these groups read it (``None``: the owner, who may read all)?"""
-        open_labels = [i for i, label in self._labels.items()
-                       if readers is None or label.groups is None or not label.groups.isdisjoint(readers)]
+        open_labels = [
+            i
+            for i, label in self._labels.items()
+            if readers is None or label.groups is None or not label.groups.isdisjoint(readers)
+        ]
         return np.isin(self._label_of_row, np.array(open_labels, dtype=np.int32))
 
     def chunks(self, rows: Sequence[int]) -> dict[int, Chunk]:
@@ -137,22 +177,40 @@ class ChunkStore:
         marks = ",".join("?" * len(rows))
         found = self._query(
             f"""SELECT c.row, d.uri, c.ordinal, d.title, c.heading, c.page, c.start, c."end", c.text, c.context, d.label
-                FROM chunks c JOIN documents d ON d.id = c.document WHERE c.row IN ({marks})""", rows)
+                FROM chunks c JOIN documents d ON d.id = c.document WHERE c.row IN ({marks})""",
+            rows,
+        )
         return {
-            row: Chunk(id=f"{uri}#{ordinal}", document=uri, title=title, heading=tuple(json.loads(heading)), page=page, start=start,
-                       end=end, text=text, label=self._labels[label], context=context)
-            for row, uri, ordinal, title, heading, page, start, end, text, context, label in found}
+            row: Chunk(
+                id=f"{uri}#{ordinal}",
+                document=uri,
+                title=title,
+                heading=tuple(json.loads(heading)),
+                page=page,
+                start=start,
+                end=end,
+                text=text,
+                label=self._labels[label],
+                context=context,
+            )
+            for row, uri, ordinal, title, heading, page, start, end, text, context, label in found
+        }
 
     def document(self, uri: str) -> tuple[Document, int] | None:
         """The document and its first row."""
         for title, text, label, digest, origin, first in self._query(
-                "SELECT title, text, label, digest, origin, first FROM documents WHERE uri = ?", (uri,)):
-            return Document(uri, title, zlib.decompress(text).decode("utf-8"), self._labels[label], digest, origin), first
+            "SELECT title, text, label, digest, origin, first FROM documents WHERE uri = ?", (uri,)
+        ):
+            return Document(
+                uri, title, zlib.decompress(text).decode("utf-8"), self._labels[label], digest, origin
+            ), first
         return None
 
     def states(self) -> Iterator[tuple[DocumentState, int]]:
         """Every document with its first row, in the order in which they were written."""
-        for uri, origin, digest, state, first, rows in self._query("SELECT uri, origin, digest, state, first, rows FROM documents ORDER BY id"):
+        for uri, origin, digest, state, first, rows in self._query(
+            "SELECT uri, origin, digest, state, first, rows FROM documents ORDER BY id"
+        ):
             yield DocumentState(uri, origin, digest, state, rows), first
 
 

@@ -120,7 +120,6 @@ class LexicalWriter:
                 file.rename(self._folder / file.name)
         shutil.rmtree(self._draft, ignore_errors=True)
 
-
     def abandon(self) -> None:
         """Stop the indexing threads, which write into the directory until then."""
         del self._writer, self._index

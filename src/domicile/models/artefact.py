@@ -52,8 +52,6 @@ def open_model(folder: Path, kind: Kind, hashes: HashMemory, pins: Path, *, trus
     def digest(path: Path) -> str:
         return hashes.sha256(path, trust=trust)
 
-    if (folder / CARD_NAME).is_symlink():
-        raise ModelDamaged(f"{folder / CARD_NAME} is a link: no file of a model may be one")
     if (folder / CARD_NAME).exists():
         card, advice = read_card(folder / CARD_NAME), _REBUILD
     elif discover_kind(folder) is None:

@@ -213,7 +213,8 @@ class Pipeline:
         ]
         if missing and not run.seen and not options.allow_empty:
             raise UsageError(
-                f"the source is empty, and {len(missing)} documents would be deleted: pass --allow-empty if that is meant"
+                f"the source is empty, and {len(missing)} documents would be deleted: "
+                "pass --allow-empty if that is meant"
             )
         for uri in missing:
             run.change.delete(uri)

@@ -128,7 +128,7 @@ class Source:
         return f"{file}/" if os.path.isdir(self.root / file) else None
 
     def _regular_file(self, file: str) -> Path:
-        """The file, if it is one, lies inside the source and is not too large. It is not opened here: a pipe would block."""
+        """The file, if it is one, lies inside the source and is not too large. Not opened: a pipe would block."""
         path = self.root / file
         if not self.single and path.is_symlink() and not path.resolve().is_relative_to(self.root.resolve()):
             raise DocumentError("symlink", "a link that leads out of the source is not followed")

@@ -175,7 +175,7 @@ def _put(data: dict[str, Any], key: list[str], value: str) -> None:
 
 
 def _first(error: ValidationError) -> str:
-    """One line: the key, what is wrong, and for an unknown key what is allowed; a misspelt key explains a missing one."""
+    """One line: the key, what is wrong, and what is allowed. A misspelt key comes first: it explains a missing one."""
     problems = error.errors(include_url=False, include_input=False)
     problem = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
     key = ".".join(str(part) for part in problem["loc"])

@@ -27,10 +27,12 @@ class Selection:
 
     Attributes:
         confidence: 0 to 1; see ``confidence``.
+        scores: cosine and word overlap of the best sentence, of which the confidence was made.
     """
 
     evidence: tuple[Evidence, ...]
     confidence: float
+    scores: tuple[float, float] = (0.0, 0.0)
 
 
 class EvidenceSelector:
@@ -61,8 +63,8 @@ class EvidenceSelector:
         for i in order:
             if all(sentences[i].text != other.text for other in chosen):
                 chosen.append(replace(sentences[i], n=len(chosen) + 1, score=float(scores[i])))
-        best = order[0]
-        return Selection(tuple(chosen), confidence(float(cosines[best]), float(overlaps[best]), nearest))
+        scored = float(cosines[order[0]]), float(overlaps[order[0]])
+        return Selection(tuple(chosen), confidence(*scored, nearest), scored)
 
     def _sentences(self, hits: Sequence[Hit]) -> list[Evidence]:
         found: list[Evidence] = []

@@ -43,7 +43,7 @@ class Regions:
 
     @classmethod
     def known(cls, countries: Iterable[str], extra: Mapping[str, Iterable[str]] | None = None) -> Regions:
-        """ISO 3166 alpha-2 codes in lower case, ``local``, the groups ``eu``, ``eea`` and ``global``, and the configured ones.
+        """ISO 3166 alpha-2 in lower case, ``local``, the groups ``eu``, ``eea``, ``global``, and the configured ones.
 
         A configured name with members is a group of them; one without members is a place of its own.
 

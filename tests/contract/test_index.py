@@ -129,9 +129,14 @@ def test_an_abandoned_change_leaves_nothing_behind(shelf: Shelf) -> None:
         put(change, "b", "valve")
         change.delete("a")
         assert (shelf.folder / "segments" / "000002").exists()  # it had begun to write
-    with pytest.raises(KeyError, match="planted"), shelf.writer.change(COLLECTION, EMBEDDER) as change:
-        put(change, "b", "valve")
-        raise KeyError("planted")
+
+    def fail() -> None:
+        with shelf.writer.change(COLLECTION, EMBEDDER) as change:
+            put(change, "b", "valve")
+            raise KeyError("planted")
+
+    with pytest.raises(KeyError, match="planted"):
+        fail()
     assert not shelf.leftovers()
     assert uris(shelf) == {"a"}
     assert shelf.commit({"b": "valve"}).generation == 2
@@ -283,7 +288,7 @@ def test_an_unknown_collection_is_refused_and_not_remembered(shelf: Shelf) -> No
 def test_an_index_of_another_embedder_is_refused(shelf: Shelf) -> None:
     shelf.commit({"a": "pump"})
     other = HashEmbedder(name="other", fingerprint="hash-64-b")
-    with pytest.raises(EmbedderMismatch, match="set models.embedder back"), shelf.writer.change(COLLECTION, other):
+    with pytest.raises(EmbedderMismatch, match=r"set models\.embedder back"), shelf.writer.change(COLLECTION, other):
         pass
     assert shelf.commit({"b": "leave"}).generation == 2  # the lock was given back
 
@@ -312,9 +317,6 @@ def test_a_commit_after_a_rollback_has_the_next_number_and_the_right_parent(shel
 
 
 def test_a_vector_that_is_no_number_is_refused(shelf: Shelf) -> None:
-    class Broken(HashEmbedder):
-        pass
-
     from domicile.adapters.faiss import VectorFileWriter
 
     with pytest.raises(ValueError, match="finite"):
@@ -364,7 +366,7 @@ def test_any_sequence_of_changes_leaves_what_a_dictionary_would_hold(shelf: Shel
         index = reader.pin("c", OWNER)
         assert index.generation == commit.generation
         pinned.append(index)
-    for index in pinned + [shelf.reader().pin("c", OWNER)]:
+    for index in [*pinned, shelf.reader().pin("c", OWNER)]:
         holds = history[index.generation]
         everything = index.dense(query("pump"), 1000, None)
         assert sorted({c.id for c in index.chunks([c.ref for c in everything])}) == sorted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -36,14 +37,14 @@ def served(shelf: Shelf) -> dict[str, str]:
 
 
 def kill_once(shelf: Shelf, after: float) -> tuple[str, int, bool]:
-    """Kill the writer; returns the last word it said, the last step it acknowledged, and whether it left anything half done."""
+    """Kill the writer; returns its last word, the last step it acknowledged, and whether it left anything half done."""
     with victim(commit_forever, shelf.root.parent) as (process, connection):
         said = [connection.recv()]
         time.sleep(after)
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
-        with pytest.raises(EOFError):
+        with contextlib.suppress(EOFError):
             while True:
                 said.append(connection.recv())
     acknowledged = max((step for word, step in said if word == "done"), default=said[0][1] - 1)
@@ -157,7 +158,7 @@ def small_disk(path: Path, kibibytes: int) -> Iterator[None]:
     )
     if mounted.returncode:
         pytest.skip(
-            f"this system lets nobody mount a small disk ({mounted.stderr.decode().strip()}); file limits are tested above"
+            f"no small disk can be mounted here ({mounted.stderr.decode().strip()}); file limits are tested above"
         )
     try:
         yield

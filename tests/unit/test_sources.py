@@ -1,4 +1,4 @@
-"""Where documents come from: names are data, nothing outside is read, and what cannot be read is not taken for deleted."""
+"""Where documents come from: names are data, nothing outside is read, and the unreadable is not taken for deleted."""
 
 from __future__ import annotations
 

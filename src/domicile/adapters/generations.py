@@ -161,7 +161,7 @@ class Generations:
         if current is None:
             return None, None
         if current.generation not in numbers:
-            trouble = f"{path}: names generation {current.generation}, and {self.manifest_path(current.generation)} is missing"
+            trouble = f"{path}: names generation {current.generation}, whose manifest is missing"
             older = [number for number in numbers if number < current.generation]
             return max(older or numbers, default=None), trouble
         if self.sha256_of_manifest(current.generation) != current.sha256:

@@ -1,4 +1,4 @@
-"""Committing a change to a collection: one new segment, tombstones over the old ones, one lexical commit, one manifest."""
+"""Committing a change: one new segment, tombstones over the old ones, one lexical commit, one manifest."""
 
 from __future__ import annotations
 
@@ -74,8 +74,9 @@ class Change:
     ) -> None:
         if parent is not None and parent.fingerprint != embedder.fingerprint:
             raise EmbedderMismatch(
-                f"collection {collection.name!r} was embedded by {parent.manifest.embedder.name} ({parent.fingerprint}), "
-                f"not by {embedder.name} ({embedder.fingerprint}): set models.embedder back, or ingest into a new collection"
+                f"collection {collection.name!r} was embedded by {parent.manifest.embedder.name} "
+                f"({parent.fingerprint}), not by {embedder.name} ({embedder.fingerprint}): "
+                "set models.embedder back, or ingest into a new collection"
             )
         self._generations = generations
         self._parent = parent

@@ -21,7 +21,7 @@ class FileEntry(BaseModel):
 
 
 class SegmentEntry(BaseModel):
-    """A sealed segment. ``dead`` rows are struck out by the file ``tombstones``, a bitmap over its rows, little-endian."""
+    """A sealed segment. ``dead`` rows are struck out by ``tombstones``, a little-endian bitmap over its rows."""
 
     model_config = _Strict
     id: str = Field(pattern="^[0-9]{6}$")

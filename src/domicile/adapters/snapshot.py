@@ -24,7 +24,7 @@ from domicile.ports import DocumentState, Vectors
 
 ROW_BITS = 32
 REMEMBERED_READERS = 64
-"""Bitmaps kept for distinct sets of groups; beyond it they are made anew, which costs a millisecond per million rows."""
+"""Bitmaps kept for distinct sets of groups; beyond it they are made anew, a millisecond per million rows."""
 
 
 def ref_of(segment: str, row: int) -> int:

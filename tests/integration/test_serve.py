@@ -1,0 +1,115 @@
+"""``domicile serve`` as a process with the real models, asked by the official OpenAI client."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+from services import DOCUMENTS, LEAVE, until
+
+DOMICILE = Path(sys.executable).with_name("domicile")
+QUESTION = "How long does parental leave last?"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Path:
+    home = tmp_path_factory.mktemp("serve") / "home"
+    source = home.parent / "source"
+    for name, text in DOCUMENTS.items():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text(text, encoding="utf-8")
+    home.mkdir()
+    (home / "models").symlink_to(models_dir)
+    subprocess.run([DOMICILE, "--home", home, "ingest", "run", source, "--collection", "handbook"], check=True, capture_output=True)
+    return home
+
+
+@pytest.fixture(scope="module")
+def process(home: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The running service and its address."""
+    started = subprocess.Popen([DOMICILE, "--home", home, "serve", "--port", "0"], stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+    assert started.stderr is not None
+    line = started.stderr.readline()
+    found = re.search(r"http://127\.0\.0\.1:\d+", line)
+    assert found, line
+    drain = threading.Thread(target=started.stderr.read, daemon=True)
+    drain.start()
+    try:
+        with httpx.Client(base_url=found[0], trust_env=False) as client:
+            until(lambda: client.get("/readyz").json()["models"]["smollm2-135m"]["state"] == "ready", seconds=60)
+        yield started, found[0]
+    finally:
+        started.send_signal(signal.SIGTERM)
+        assert started.wait(30) in (0, -signal.SIGTERM)
+        drain.join(5)
+        started.stderr.close()
+
+
+@pytest.fixture
+def client(process: tuple[subprocess.Popen[str], str]) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{process[1]}/v1", api_key="none", max_retries=0, http_client=httpx.Client(trust_env=False)) as made:
+        yield made
+
+
+def test_the_official_client_lists_the_collection_and_gets_a_cited_answer(client: openai.OpenAI) -> None:
+    assert [model.id for model in client.models.list()] == ["handbook"]
+    reply = client.chat.completions.create(model="handbook", messages=[{"role": "user", "content": QUESTION}])
+    content = reply.choices[0].message.content
+    assert content is not None
+    assert reply.model_extra is not None
+    given = reply.model_extra["domicile"]
+    assert LEAVE in content
+    assert given["decision"]["route"] == "local"
+    assert given["decision"]["model"] == "smollm2-135m"
+    assert given["citations"][0]["verified"] is True
+    assert reply.usage is not None
+    assert reply.usage.completion_tokens > 0
+    assert reply.choices[0].message.annotations
+
+
+def test_streamed_and_whole_answers_are_the_same_bytes(client: openai.OpenAI) -> None:
+    whole = client.chat.completions.create(model="handbook", messages=[{"role": "user", "content": QUESTION}])
+    stream = client.chat.completions.create(model="handbook", messages=[{"role": "user", "content": QUESTION}], stream=True)
+    chunks = [chunk for chunk in stream if chunk.choices]
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == whole.choices[0].message.content
+    assert chunks[-1].choices[0].finish_reason == "stop"
+
+
+def test_errors_reach_the_client_as_openais(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError, match="no collection"):
+        client.chat.completions.create(model="nowhere", messages=[{"role": "user", "content": QUESTION}])
+    with pytest.raises(openai.BadRequestError, match="messages"):
+        client.chat.completions.create(model="handbook", messages=[{"role": "user", "content": ""}])
+
+
+def test_it_opens_no_connection_but_its_own_port(process: tuple[subprocess.Popen[str], str], client: openai.OpenAI) -> None:
+    """Every socket of the service and its children, as the kernel lists them, while it answers."""
+    client.chat.completions.create(model="handbook", messages=[{"role": "user", "content": QUESTION}])
+    port = int(process[1].rsplit(":", 1)[1])
+    ends = {end for pid in _family(process[0].pid) for end in _connections(pid)}
+    assert ends  # the witness sees the listening socket at least
+    assert {local_port for local_port, _ in ends} == {port}
+
+
+def _family(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    return [pid, *(int(child) for child in children)]
+
+
+def _connections(pid: int) -> Iterator[tuple[int, str]]:
+    """(local port, remote address) of the inet sockets that a process holds."""
+    held = {os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()}
+    for table in ("tcp", "tcp6", "udp", "udp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text(encoding="ascii").splitlines()[1:]:
+            fields = line.split()
+            if f"socket:[{fields[9]}]" in held:
+                yield int(fields[1].rsplit(":", 1)[1], 16), fields[2]

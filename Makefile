@@ -12,15 +12,16 @@ STAMP := .venv/.installed
 help:           ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
-# The environment, exactly as locked. torch comes first and apart: it alone has builds for CPUs and for GPUs under one
-# version, and which of them fits is the machine's affair (pip takes it from wherever pip is configured to look).
+# The environment, exactly as locked. torch comes last and apart: it alone has builds for CPUs and for GPUs under one
+# version, and which of them fits is the machine's affair: pip takes it from wherever pip is configured to look. With a
+# CPU build the lock holds all that it needs; a GPU build brings its own libraries.
 $(STAMP): $(LOCK) requirements/tools.lock requirements/torch.txt pyproject.toml
 	@echo "== environment (first time: a few minutes)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "domicile needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/tools.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/torch.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r $(LOCK)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/torch.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -45,8 +46,9 @@ test: check models  ## everything that CI runs
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-package torch
 lock:           ## resolve the dependencies anew into requirements/*.lock
 	$(COMPILE) requirements/tools.in -o requirements/tools.lock
-	$(COMPILE) pyproject.toml -o requirements/runtime.lock
 	$(COMPILE) --all-extras pyproject.toml -o $(LOCK)
+	$(COMPILE) --constraint $(LOCK) --extra build pyproject.toml -o requirements/build.lock
+	$(COMPILE) --constraint $(LOCK) pyproject.toml -o requirements/runtime.lock
 
 image-check: $(STAMP)   ## build the container image for real, without a container engine (needs root and apt)
 	@deploy/image-check

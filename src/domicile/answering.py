@@ -180,14 +180,14 @@ class Answering:
             if isinstance(piece, str):
                 yield draft.say(piece)
         draft.watch.lap("quote")
-        yield _finish(draft, grounded, prompts.best_quotes(draft.prompt.evidence), receiver, degraded)
+        yield _finish(draft, grounded, draft.prompt.evidence, receiver, degraded)
 
 
 def _verified(index: Index, principal: Principal, evidence: tuple[Evidence, ...]) -> dict[Evidence, Citation]:
     """The first pieces of evidence that stand verbatim in their document, numbered anew, with their citations."""
     packed: dict[Evidence, Citation] = {}
     for item in evidence:
-        if len(packed) == prompts.MAX_FACTS:
+        if len(packed) == prompts.MAX_QUOTES:
             break
         document = index.document(item.chunk.document, principal.groups)
         numbered = replace(item, n=len(packed) + 1)
@@ -198,7 +198,7 @@ def _verified(index: Index, principal: Principal, evidence: tuple[Evidence, ...]
 
 
 def _payload_label(prompt: Prompt, flags: PartialLabel) -> Label | None:
-    """The label of everything in the prompt; the flags of the request narrow it."""
+    """The label of everything that the prompt or the answer holds; the flags of the request narrow it."""
     packed = labels.join(item.chunk.label for item in prompt.evidence)
     return None if packed is None else labels.narrow(packed, flags)
 

@@ -71,7 +71,7 @@ class EvidenceSelector:
         for hit in hits[:MAX_CHUNKS]:
             for start, end in self._splitter.split(hit.chunk.text):
                 text = hit.chunk.text[start:end]
-                if len(text) >= MIN_CHARACTERS and not text.startswith("#"):
+                if len(text) >= MIN_CHARACTERS and not text.startswith("#") and not text.isupper():
                     found.append(Evidence(0, text, hit.chunk.start + start, hit.chunk.start + end, -RANK_WEIGHT * (hit.rank - 1),
                                           hit.chunk, _context(hit.chunk)))
         return found[:MAX_SENTENCES]

@@ -15,6 +15,8 @@ _STOP = frozenset(
     "a an and are as at be been but by can could did do does for from had has have he her his how i if in into is it its may "
     "must no not of on or our shall she should so such that the their them then there these they this to was we were what "
     "when where which who whom why will with would you your s".split())
+_CLAUSE_END = re.compile(r"[;:,.!?()](?=\s|$)")
+_DENIAL = re.compile(r"\b(?:no|not|never|none|neither|nor|without|cannot|unless|except)\b|n't\b")
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\s\"')\]]*\s")
 
 
@@ -33,18 +35,43 @@ def _stem(word: str) -> str:
 
 
 def supports(evidence: Evidence, sentence: str, question: str) -> bool:
-    """Whether the evidence holds every content word of the sentence.
+    """Whether the evidence holds every content word of the sentence, and the sentence adds something to the question.
 
-    The sentence must also say something that the question did not, and must not lose or gain a negation.
+    Names and numbers of the question that stand in the document's title or headings may be repeated ("the Corrant 8").
+    Whether something is denied must be the same in the sentence and in the clauses of the evidence that it draws on.
     """
     said = set(words(sentence))
     quoted = set(words(evidence.text))
+    around = set(words(" ".join((evidence.chunk.title, *evidence.chunk.heading))))
     adds = said & quoted - set(words(question))
-    return bool(adds) and said <= quoted and _negated(sentence) == _negated(evidence.text)
+    if not adds or not said <= quoted | (_names(question) & around):
+        return False
+    return _denies(sentence) == _denies(_stretch(evidence.text, said & quoted))
 
 
-def _negated(text: str) -> bool:
-    return re.search(r"\b(?:no|not|never|none|neither|nor|without|cannot)\b|n't\b", text.lower()) is not None
+def _names(text: str) -> set[str]:
+    """Capitalised words and numbers."""
+    return {_stem(word.lower()) for word in _WORD.findall(text) if not word[0].islower()}
+
+
+def _stretch(text: str, wanted: set[str]) -> str:
+    """The shortest stretch of the text that holds all these words, out to the ends of its clauses."""
+    places = [(match.start(), match.end(), _stem(match[0].lower())) for match in _WORD.finditer(text)]
+    best = (0, len(text))
+    for first, (start, _, word) in enumerate(places):
+        missing = set(wanted)
+        for _, end, found in places[first:] if word in wanted else ():
+            missing.discard(found)
+            if not missing:
+                best = min(best, (start, end), key=lambda span: span[1] - span[0])
+                break
+    before = max((match.end() for match in _CLAUSE_END.finditer(text, 0, best[0])), default=0)
+    after = _CLAUSE_END.search(text, best[1])
+    return text[before:after.start() if after else len(text)]
+
+
+def _denies(text: str) -> bool:
+    return _DENIAL.search(text.lower()) is not None
 
 
 def next_sentence(buffer: str) -> tuple[str, str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from corpora import COLLECTION, EMBEDDER, Shelf
 
+from domicile.commands import generations
 from domicile.domain import OWNER
 from domicile.errors import IndexDamaged, NoIntactGeneration
 from domicile.files import HashMemory, sha256_of
@@ -149,6 +151,24 @@ def test_after_a_rollback_a_damaged_current_does_not_bring_the_newer_generation_
     assert shelf.reader().generation("c") == 1
 
 
+@pytest.mark.parametrize("content", [None, b"2 " + b"0" * 64, b"9 " + b"0" * 64, b"?"])
+def test_verify_finds_a_damaged_current(
+    shelf: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None
+) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(shelf.root, home / "data" / "collections")
+    command = ["verify", "--home", str(home), "--collection", "c", "--json"]
+    assert generations.main(command) == 0  # the control
+    current = home / "data" / "collections" / "c" / "CURRENT"
+    current.unlink()
+    if content is not None:
+        current.write_bytes(content)
+    capsys.readouterr()
+    assert generations.main(command) == 6
+    said = json.loads(capsys.readouterr().out)
+    assert (said["ok"], "CURRENT" in said["reason"]) == (False, True)
+
+
 def test_when_both_generations_are_damaged_nothing_serves(shelf: Shelf) -> None:
     flip(shelf.folder / "segments" / "000001" / "chunks.sqlite")  # both generations name it
     with pytest.raises(NoIntactGeneration, match=r"chunks\.sqlite"):
@@ -172,14 +192,14 @@ def test_a_file_that_nobody_hashed_is_refused_in_the_lexical_folder(shelf: Shelf
 
 
 def test_a_manifest_that_leaves_a_file_unhashed_is_refused(shelf: Shelf) -> None:
-    generations = shelf.generations
-    manifest = generations.manifest(2)
+    folder = shelf.generations
+    manifest = folder.manifest(2)
     for name in ("segments/000002/vectors.faiss", "segments/000002/chunks.sqlite", "tombstones/000002-000001.bits"):
         files = {key: entry for key, entry in manifest.files.items() if key != name}
         forged = manifest.model_copy(update={"files": files})
-        generations.manifest_path(2).write_bytes(forged.encode())
+        folder.manifest_path(2).write_bytes(forged.encode())
         with pytest.raises(IndexDamaged, match="not a readable manifest"):
-            generations.manifest(2)
+            folder.manifest(2)
 
 
 def test_a_changed_file_is_noticed_although_its_hash_was_remembered(shelf: Shelf) -> None:

@@ -36,6 +36,26 @@ def test_support_is_every_word_and_number(sentence: str, kept: bool) -> None:
     assert grounding.supports(QUOTE, sentence, QUESTION) is kept
 
 
+@pytest.mark.parametrize(("quote", "sentence", "kept"), [
+    ("A number is valid for 30 days; parcels without a number are returned.", "A number is valid for 30 days.", True),
+    ("A number is valid for 30 days; parcels without a number are returned.", "Parcels with a number are returned.", False),
+    ("No parcels are accepted after 17:00.", "Parcels are accepted after 17:00.", False),
+    ("The lid must not be opened, even by staff.", "The lid must be opened.", False),
+    ("The lid must not be opened, even by staff.", "The lid must not be opened.", True),
+])
+def test_a_denial_is_neither_lost_nor_gained(quote: str, sentence: str, kept: bool) -> None:
+    assert grounding.supports(evidence(quote), sentence, "What about it?") is kept
+
+
+def test_names_of_the_question_may_be_repeated_where_the_title_holds_them() -> None:
+    chunk = Chunk("d#0", "d", "Corrant 8 data sheet: page exposed", (), None, 0, 99, "", LABEL)
+    item = Evidence(1, "The standby unit takes over within 3 seconds.", 0, 45, 1.0, chunk)
+    question = "How quickly does the standby Corrant 8 take over?"
+    assert grounding.supports(item, "The standby Corrant 8 takes over within 3 seconds.", question)
+    assert not grounding.supports(item, "The standby Corrant 9 takes over within 3 seconds.", question)
+    assert not grounding.supports(item, "The page was exposed for 3 seconds.", "How long was the page exposed?")
+
+
 @pytest.mark.parametrize(("said", "shown"), [
     ("See [the page](https://evil.example/x) now.", "See now."),
     ("Read https://evil.example/?q=secret today.", "Read today."),

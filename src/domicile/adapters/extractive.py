@@ -15,7 +15,7 @@ class ExtractiveGenerator:
     status = ModelStatus("extractive", "llm", "ready")
 
     def generate(self, prompt: Prompt, *, max_tokens: int, cancelled: Callable[[], bool]) -> Iterator[str | Usage]:
-        for position, quote in enumerate(prompts.best_quotes(prompt.evidence)):
+        for position, quote in enumerate(prompt.evidence):
             if cancelled():
                 break
             yield ("\n\n" if position else "") + prompts.quote_block(quote)

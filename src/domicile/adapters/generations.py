@@ -150,6 +150,10 @@ class Generations:
             "ingest it again into a new collection, or restore a backup"
         )
 
+    def trouble_with_current(self) -> str | None:
+        """What is wrong with ``CURRENT`` itself, if anything."""
+        return self._newest()[1]
+
     def _newest(self) -> tuple[int | None, str | None]:
         """The generation that ``CURRENT`` names, else the newest one; and what is wrong with ``CURRENT``."""
         numbers = self.numbers()
@@ -161,7 +165,7 @@ class Generations:
         if current is None:
             return None, None
         if current.generation not in numbers:
-            trouble = f"{path}: names generation {current.generation}, whose manifest is missing"
+            trouble = f"{self.manifest_path(current.generation)}: missing, though CURRENT names it"
             older = [number for number in numbers if number < current.generation]
             return max(older or numbers, default=None), trouble
         if self.sha256_of_manifest(current.generation) != current.sha256:

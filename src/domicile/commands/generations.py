@@ -8,7 +8,7 @@ from typing import Any
 
 from domicile.bootstrap import Home
 from domicile.console import Console, parser, run, subparser
-from domicile.errors import Damaged, IndexDamaged, UnknownCollection
+from domicile.errors import IndexDamaged, UnknownCollection
 from domicile.files import writer_lock
 
 
@@ -16,11 +16,17 @@ def main(argv: Sequence[str]) -> int:
     flags = parser("domicile generations", "The committed states of a collection's index.")
     actions = flags.add_subparsers(required=True, metavar="list|verify|rollback")
     for name, handler, help_text in (
-            ("list", _list, "show every retained generation"),
-            ("verify", _verify, "read every byte of every retained generation; exit 6 where one is damaged"),
-            ("rollback", _rollback, "make another retained generation current")):
-        made = subparser(actions, name, handler, help_text, f"  domicile generations {name} --collection handbook"
-                         + (" --to 3" if name == "rollback" else ""))
+        ("list", _list, "show every retained generation"),
+        ("verify", _verify, "read every byte of every retained generation; exit 6 where one is damaged"),
+        ("rollback", _rollback, "make another retained generation current"),
+    ):
+        made = subparser(
+            actions,
+            name,
+            handler,
+            help_text,
+            f"  domicile generations {name} --collection handbook" + (" --to 3" if name == "rollback" else ""),
+        )
         made.add_argument("--collection", required=True, metavar="C")
         if name == "rollback":
             made.add_argument("--to", type=int, required=True, metavar="N")
@@ -36,14 +42,24 @@ def _list(parsed: argparse.Namespace, console: Console) -> int:
     for number in generations.numbers():
         try:
             manifest = generations.manifest(number)
-            rows.append({"generation": number, "parent": manifest.parent, "created": manifest.created, "documents": manifest.counts.documents,
-                         "chunks": manifest.counts.chunks, "current": current is not None and current.generation == number})
+            rows.append(
+                {
+                    "generation": number,
+                    "parent": manifest.parent,
+                    "created": manifest.created,
+                    "documents": manifest.counts.documents,
+                    "chunks": manifest.counts.chunks,
+                    "current": current is not None and current.generation == number,
+                }
+            )
         except IndexDamaged as error:
             rows.append({"generation": number, "damaged": str(error)})
     console.result({"collection": parsed.collection, "generations": rows})
     for row in rows:
-        console.say(f"{'*' if row.get('current') else ' '} {row['generation']:>6}  " + str(
-            row.get("damaged") or f"{row['created']}  {row['documents']:,} documents  {row['chunks']:,} chunks"))
+        console.say(
+            f"{'*' if row.get('current') else ' '} {row['generation']:>6}  "
+            + str(row.get("damaged") or f"{row['created']}  {row['documents']:,} documents  {row['chunks']:,} chunks")
+        )
     return 0
 
 
@@ -58,11 +74,7 @@ def _verify(parsed: argparse.Namespace, console: Console) -> int:
             rows.append({"generation": number, "ok": True})
         except IndexDamaged as error:
             rows.append({"generation": number, "ok": False, "reason": str(error)})
-    try:
-        generations.current()
-        trouble = None
-    except Damaged as error:
-        trouble = str(error)
+    trouble = generations.trouble_with_current()
     ok = trouble is None and all(row["ok"] for row in rows)
     console.result({"collection": parsed.collection, "ok": ok, "generations": rows, "reason": trouble})
     for row in rows:

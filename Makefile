@@ -35,7 +35,8 @@ serve: models   ## serve the demo's collections on http://127.0.0.1:8000/v1
 	@$(BIN)/domicile --home $(HOME_DIR) serve
 
 check: $(STAMP) ## lint, types and architecture
-	@$(BIN)/ruff check .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 

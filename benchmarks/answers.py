@@ -25,7 +25,9 @@ def main() -> None:
     flags.add_argument("--rounds", type=int, default=3)
     given = flags.parse_args()
     questions = QUESTIONS.findall(Path("examples/README.md").read_text(encoding="utf-8"))
-    process = subprocess.Popen([DOMICILE, "--home", given.home, "serve", "--port", "0"], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [DOMICILE, "--home", given.home, "serve", "--port", "0"], stderr=subprocess.PIPE, text=True
+    )
     try:
         assert process.stderr is not None
         url = re.search(r"http://\S+?:\d+", process.stderr.readline())
@@ -34,8 +36,22 @@ def main() -> None:
             while client.get("/readyz").json()["models"]["smollm2-135m"]["state"] == "loading":
                 time.sleep(0.1)
             ask(client, questions[0], "auto")  # the first one fills caches
-            found = [ask(client, question, mode) for _ in range(given.rounds) for question in questions for mode in ("auto", "extractive")]
-        print(json.dumps({"questions": len(questions), "rounds": given.rounds, **summary(found), "server_rss_mb": rss(process.pid)}))
+            found = [
+                ask(client, question, mode)
+                for _ in range(given.rounds)
+                for question in questions
+                for mode in ("auto", "extractive")
+            ]
+        print(
+            json.dumps(
+                {
+                    "questions": len(questions),
+                    "rounds": given.rounds,
+                    **summary(found),
+                    "server_rss_mb": rss(process.pid),
+                }
+            )
+        )
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
@@ -43,7 +59,12 @@ def main() -> None:
 
 def ask(client: httpx.Client, question: str, mode: str) -> dict[str, Any]:
     """One streamed answer: milliseconds until the first text and until the end, and what it was."""
-    body = {"model": "handbook", "messages": [{"role": "user", "content": question}], "stream": True, "domicile": {"mode": mode}}
+    body = {
+        "model": "handbook",
+        "messages": [{"role": "user", "content": question}],
+        "stream": True,
+        "domicile": {"mode": mode},
+    }
     started = time.perf_counter()
     first = 0.0
     given: dict[str, Any] = {}
@@ -66,9 +87,14 @@ def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
         rows = [row for row in found if row["kind"] == kind]
         stages = sorted({stage for row in rows for stage in row["stages"]})
         result[kind] = {
-            "n": len(rows), "first_ms_p50": median(rows, "first"), "whole_ms_p50": median(rows, "whole"),
+            "n": len(rows),
+            "first_ms_p50": median(rows, "first"),
+            "whole_ms_p50": median(rows, "whole"),
             "whole_ms_p95": round(sorted(row["whole"] for row in rows)[int(0.95 * (len(rows) - 1))], 1),
-            "stages_ms_p50": {stage: round(statistics.median(row["stages"].get(stage, 0.0) for row in rows), 1) for stage in stages}}
+            "stages_ms_p50": {
+                stage: round(statistics.median(row["stages"].get(stage, 0.0) for row in rows), 1) for stage in stages
+            },
+        }
     return result
 
 

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+
 from domicile.bootstrap import Home
 from domicile_eval.metrics import score
 from domicile_eval.suites import read_beir
@@ -36,8 +37,19 @@ def main() -> None:
     order = np.argsort(-(questions @ documents.T), axis=1, kind="stable")[:, :100]
     rankings = {case.id: [rows[i]["_id"] for i in best] for case, best in zip(suite.cases, order, strict=True)}
     found = score(suite.cases, rankings)["ndcg@10"].value
-    print(json.dumps({"ndcg@10": found, "published": PUBLISHED, "difference": round(found - PUBLISHED, 5), "documents": len(rows),
-                      "questions": len(suite.cases), "seconds": round(wall, 1), "cpu_seconds": round(cpu, 1)}))
+    print(
+        json.dumps(
+            {
+                "ndcg@10": found,
+                "published": PUBLISHED,
+                "difference": round(found - PUBLISHED, 5),
+                "documents": len(rows),
+                "questions": len(suite.cases),
+                "seconds": round(wall, 1),
+                "cpu_seconds": round(cpu, 1),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
 from domicile.bootstrap import Home
 from domicile.domain import OWNER
 from domicile.evidence import EvidenceSelector
 from domicile.retrieval import Retriever, Stopwatch
-from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 OTHERS = ("medquad", "scifact-train", "cranfield", "pubmedqa-l")
 RIDGE = 0.001
@@ -36,15 +37,21 @@ def main() -> None:
     retriever = home.retriever(home.indexes(), embedder)
     selector = EvidenceSelector(embedder, home.splitter())
     answerable, unanswerable, other = questions(given.data, given.questions)
-    kinds = {name: [features(retriever, selector, given.collection, row) for row in rows]
-             for name, rows in (("answerable", answerable), ("near_miss", unanswerable), ("other", other))}
+    kinds = {
+        name: [features(retriever, selector, given.collection, row) for row in rows]
+        for name, rows in (("answerable", answerable), ("near_miss", unanswerable), ("other", other))
+    }
     print(json.dumps(report(kinds)))
 
 
 def questions(data: Path, count: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
     rows = read(data / "squad-dev" / "qa.jsonl.gz")
     random.Random(1).shuffle(rows)
-    other = [{"question": row["text"], "answers": []} for name in OTHERS for row in read(data / name / "queries.jsonl.gz")[: count // len(OTHERS)]]
+    other = [
+        {"question": row["text"], "answers": []}
+        for name in OTHERS
+        for row in read(data / name / "queries.jsonl.gz")[: count // len(OTHERS)]
+    ]
     return [r for r in rows if r["answers"]][:count], [r for r in rows if not r["answers"]][:count], other
 
 
@@ -59,13 +66,20 @@ def features(retriever: Retriever, selector: EvidenceSelector, collection: str, 
     ranking = retriever.rank(question, index, OWNER, "hybrid", 10, Stopwatch(time.perf_counter))
     chosen = selector.select(question, ranking.hits, ranking.nearest)
     holds = [any(answer in item.text for answer in row["answers"]) for item in chosen.evidence[:3]]
-    return {"confidence": chosen.confidence, "scores": [*chosen.scores, ranking.nearest], "top1": holds[:1] == [True], "top3": any(holds)}
+    return {
+        "confidence": chosen.confidence,
+        "scores": [*chosen.scores, ranking.nearest],
+        "top1": holds[:1] == [True],
+        "top3": any(holds),
+    }
 
 
 def report(kinds: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     confidence = {kind: np.array([row["confidence"] for row in rows]) for kind, rows in kinds.items()}
-    curve = {f"{threshold:.1f}": {kind: round(float((values >= threshold).mean()), 3) for kind, values in confidence.items()}
-             for threshold in np.arange(0.1, 1.0, 0.1)}
+    curve = {
+        f"{threshold:.1f}": {kind: round(float((values >= threshold).mean()), 3) for kind, values in confidence.items()}
+        for threshold in np.arange(0.1, 1.0, 0.1)
+    }
     x = np.array([row["scores"] for kind in ("answerable", "other") for row in kinds[kind]])
     y = np.array([1.0] * len(kinds["answerable"]) + [0.0] * len(kinds["other"]))
     return {

@@ -46,19 +46,30 @@ def measure(home: Path, corpus: Path, suite: Path) -> dict[str, Any]:
     again_at = time.perf_counter()
     again = run(home, "ingest", "run", corpus, "--collection", "squad")
     again_wall = time.perf_counter() - again_at
-    quality = {mode: run(home, "eval", "run", "--suite", suite, "--split", "test", "--collection", "squad", "--mode", mode)["metrics"]
-               for mode in ("dense", "lexical", "hybrid")}
+    quality = {
+        mode: run(home, "eval", "run", "--suite", suite, "--split", "test", "--collection", "squad", "--mode", mode)[
+            "metrics"
+        ]
+        for mode in ("dense", "lexical", "hybrid")
+    }
     return {
-        "documents": report["documents"]["added"], "chunks": report["chunks"], "wall_seconds": round(wall, 1),
-        "chunks_per_second": round(report["chunks"] / wall, 1), "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
-        "peak_rss_mb": round(usage.ru_maxrss / 1024), "unchanged_run_seconds": round(again_wall, 1), "unchanged_run_embedded": again["embedded"],
+        "documents": report["documents"]["added"],
+        "chunks": report["chunks"],
+        "wall_seconds": round(wall, 1),
+        "chunks_per_second": round(report["chunks"] / wall, 1),
+        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
+        "peak_rss_mb": round(usage.ru_maxrss / 1024),
+        "unchanged_run_seconds": round(again_wall, 1),
+        "unchanged_run_embedded": again["embedded"],
         "ndcg@10": {mode: figures["ndcg@10"]["value"] for mode, figures in quality.items()},
         "recall@10": {mode: figures["r@10"]["value"] for mode, figures in quality.items()},
     }
 
 
 def run(home: Path, *arguments: str | Path) -> dict[str, Any]:
-    done = subprocess.run([DOMICILE, "--home", home, "--json", *arguments], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [DOMICILE, "--home", home, "--json", *arguments], stdout=subprocess.PIPE, text=True, check=True
+    )
     value: dict[str, Any] = json.loads(done.stdout)
     return value
 

@@ -22,7 +22,9 @@ EXIT_SOME_FAILED = 3
 
 def domicile(home: str, *arguments: str, accept: tuple[int, ...] = (0,)) -> dict[str, Any]:
     """Run one command and return its JSON object; its progress goes to the terminal."""
-    done = subprocess.run([str(DOMICILE), "--home", home, "--json", *arguments], stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        [str(DOMICILE), "--home", home, "--json", *arguments], stdout=subprocess.PIPE, text=True, check=False
+    )
     if done.returncode not in accept:
         sys.exit(done.returncode)
     result: dict[str, Any] = json.loads(done.stdout)
@@ -34,22 +36,38 @@ def main() -> None:
     flags.add_argument("--home", default=".domicile")
     home = flags.parse_args().home
     print("== the sample corpus: the documents of an invented company")
-    run = domicile(home, "ingest", "run", str(ROOT / "examples" / "handbook"), "--collection", COLLECTION, accept=(0, EXIT_SOME_FAILED))
-    print(f"   generation {run['generation']}: {run['chunks']:,} chunks, {run['embedded']:,} embedded now, {run['seconds']:.1f} s, "
-          f"{run['documents']['failed']} documents failed")
+    run = domicile(
+        home,
+        "ingest",
+        "run",
+        str(ROOT / "examples" / "handbook"),
+        "--collection",
+        COLLECTION,
+        accept=(0, EXIT_SOME_FAILED),
+    )
+    print(
+        f"   generation {run['generation']}: {run['chunks']:,} chunks, {run['embedded']:,} embedded now, {run['seconds']:.1f} s, "
+        f"{run['documents']['failed']} documents failed"
+    )
     for question in QUESTIONS:
         print(f"\n== {question}")
         given = domicile(home, "ask", question, "--collection", COLLECTION)
         print("   " + given["answer"].replace("\n", "\n   "))
         for citation in given["citations"]:
             page = f", page {citation['page']}" if citation["page"] else ""
-            print(f"   [{citation['n']}] {citation['document']}{page}, characters {citation['start']} to {citation['end']}")
+            print(
+                f"   [{citation['n']}] {citation['document']}{page}, characters {citation['start']} to {citation['end']}"
+            )
         label = given["decision"]["label"]
-        print(f"   route: {given['decision']['route']} · sensitivity of what was read: {label.get('sensitivity')} · may travel to: "
-              f"{', '.join(label.get('regions', []))}{'' if label.get('hosted') else ' · never to a hosted model'}")
-    print("\nServe it:  make serve   then point any OpenAI client at http://127.0.0.1:8000/v1 (model: handbook), for example\n"
-          "  curl -s http://127.0.0.1:8000/v1/chat/completions -H 'content-type: application/json' \\\n"
-          "    -d '{\"model\":\"handbook\",\"messages\":[{\"role\":\"user\",\"content\":\"" + QUESTIONS[1] + "\"}]}'")
+        print(
+            f"   route: {given['decision']['route']} · sensitivity of what was read: {label.get('sensitivity')} · may travel to: "
+            f"{', '.join(label.get('regions', []))}{'' if label.get('hosted') else ' · never to a hosted model'}"
+        )
+    print(
+        "\nServe it:  make serve   then point any OpenAI client at http://127.0.0.1:8000/v1 (model: handbook), for example\n"
+        "  curl -s http://127.0.0.1:8000/v1/chat/completions -H 'content-type: application/json' \\\n"
+        '    -d \'{"model":"handbook","messages":[{"role":"user","content":"' + QUESTIONS[1] + "\"}]}'"
+    )
 
 
 if __name__ == "__main__":

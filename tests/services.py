@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import uvicorn
+
 from domicile.answering import Limits
 from domicile.api.app import create_app
 from domicile.api.state import Service
@@ -32,7 +33,9 @@ DOCUMENTS = {
 }
 
 
-def home_with(path: Path, documents: dict[str, str] = DOCUMENTS, collection: str = "handbook", settings: str = "") -> Home:
+def home_with(
+    path: Path, documents: dict[str, str] = DOCUMENTS, collection: str = "handbook", settings: str = ""
+) -> Home:
     """A home that holds these documents as one collection."""
     source = path / "source"
     for name, text in documents.items():
@@ -49,10 +52,14 @@ def ingest(home: Home, source: Path, collection: str = "handbook") -> None:
     found = open_source(source, 10_000_000)
     own, rules = home.label_sources(collection)
     labeller = Labeller(home.collection(collection), home.regions, own, rules, found.sidecars)
-    Pipeline(home.index_writer(), HashEmbedder(), home.splitter(), home.collection(collection), labeller).run(found, Options())
+    Pipeline(home.index_writer(), HashEmbedder(), home.splitter(), home.collection(collection), labeller).run(
+        found, Options()
+    )
 
 
-def service_over(home: Home, llm: ScriptedGenerator | None = None, limits: Limits | None = None, queue: int = 8) -> Service:
+def service_over(
+    home: Home, llm: ScriptedGenerator | None = None, limits: Limits | None = None, queue: int = 8
+) -> Service:
     """The parts of a service, with fakes for what is slow."""
     from domicile.adapters.extractive import ExtractiveGenerator
     from domicile.answering import Answering
@@ -61,11 +68,25 @@ def service_over(home: Home, llm: ScriptedGenerator | None = None, limits: Limit
     embedder = HashEmbedder()
     indexes = home.indexes()
     retriever = Retriever(indexes, embedder)
-    answering = Answering(retriever, EvidenceSelector(embedder, home.splitter()), llm or ScriptedGenerator([LEAVE]),
-                          ExtractiveGenerator(), limits or Limits())
-    return Service(indexes=indexes, retriever=retriever, answering=answering, keys=home.keys(), regions=home.regions,
-                   embedder=ModelStatus("hash", "embedder", "ready"), collection=home.collection, max_body_bytes=100_000,
-                   searches=(2, 8), answers=(2, queue))
+    answering = Answering(
+        retriever,
+        EvidenceSelector(embedder, home.splitter()),
+        llm or ScriptedGenerator([LEAVE]),
+        ExtractiveGenerator(),
+        limits or Limits(),
+    )
+    return Service(
+        indexes=indexes,
+        retriever=retriever,
+        answering=answering,
+        keys=home.keys(),
+        regions=home.regions,
+        embedder=ModelStatus("hash", "embedder", "ready"),
+        collection=home.collection,
+        max_body_bytes=100_000,
+        searches=(2, 8),
+        answers=(2, queue),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -375,9 +375,7 @@ def test_the_first_start_makes_a_private_key_and_does_not_show_it(
     ]  # fmt: skip
 
 
-def test_a_later_start_makes_no_key(
-    start: Callable[[], subprocess.CompletedProcess[str]], tmp_path: Path
-) -> None:
+def test_a_later_start_makes_no_key(start: Callable[[], subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
     start()
     (tmp_path / "home" / "first-key.json").unlink()
     done = start()

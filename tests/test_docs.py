@@ -51,7 +51,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_every_error_has_an_exit_code_of_the_contract() -> None:
     import domicile.errors as module
 
-    families = [value for value in vars(module).values() if isinstance(value, type) and issubclass(value, module.DomicileError)]
+    families = [
+        value for value in vars(module).values() if isinstance(value, type) and issubclass(value, module.DomicileError)
+    ]
     assert {family.exit_code for family in families} <= {1, 2, 3, 4, 6, 75}
 
 

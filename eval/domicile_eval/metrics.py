@@ -40,8 +40,11 @@ def score(cases: Sequence[Case], rankings: Mapping[str, Sequence[str]]) -> dict[
             raise
         raise MissingExtra("eval", "ir_measures") from None
     qrels = [ir_measures.Qrel(case.id, document, gain) for case in cases for document, gain in case.relevant.items()]
-    run = [ir_measures.ScoredDoc(query, document, -rank) for query, documents in rankings.items()
-           for rank, document in enumerate(documents)]
+    run = [
+        ir_measures.ScoredDoc(query, document, -rank)
+        for query, documents in rankings.items()
+        for rank, document in enumerate(documents)
+    ]
     measures = [ir_measures.parse_measure(name) for name in MEASURES]
     values: dict[str, dict[str, float]] = {str(measure): {} for measure in measures}
     for metric in ir_measures.iter_calc(measures, qrels, run):

@@ -11,8 +11,13 @@ from domicile_eval.suites import Case
 TOP_K = 100
 
 
-def rank_documents(retriever: Retriever, collection: str, cases: Sequence[Case], mode: Mode,
-                   advance: Callable[[float], None] = lambda questions: None) -> tuple[int, dict[str, list[str]]]:
+def rank_documents(
+    retriever: Retriever,
+    collection: str,
+    cases: Sequence[Case],
+    mode: Mode,
+    advance: Callable[[float], None] = lambda questions: None,
+) -> tuple[int, dict[str, list[str]]]:
     """The generation that was searched, and the ranked documents of every question."""
     rankings: dict[str, list[str]] = {}
     generation = 0

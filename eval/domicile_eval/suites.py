@@ -83,7 +83,9 @@ def _judgements(path: Path) -> Iterator[tuple[str, str, int]]:
             try:
                 query, document, gain = row[0], row[-2], int(row[-1])
             except (IndexError, ValueError):
-                raise UsageError(f"{path}:{number}: expected query, document and a whole number, separated by tabs") from None
+                raise UsageError(
+                    f"{path}:{number}: expected query, document and a whole number, separated by tabs"
+                ) from None
             yield query, document, gain
 
 

@@ -12,7 +12,18 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from domicile import grounding, labels, prompts
-from domicile.domain import Answer, AnswerMode, Citation, Decision, Evidence, Label, ModelStatus, Principal, Prompt, Usage
+from domicile.domain import (
+    Answer,
+    AnswerMode,
+    Citation,
+    Decision,
+    Evidence,
+    Label,
+    ModelStatus,
+    Principal,
+    Prompt,
+    Usage,
+)
 from domicile.errors import Cancelled, Damaged, ModelMissing, ModelSlow
 from domicile.evidence import EvidenceSelector
 from domicile.labels import LOCAL, PartialLabel
@@ -86,8 +97,15 @@ class Answering:
         clock: monotonic seconds.
     """
 
-    def __init__(self, retriever: Retriever, selector: EvidenceSelector, local: Generator, extractive: Generator,
-                 limits: Limits | None = None, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        retriever: Retriever,
+        selector: EvidenceSelector,
+        local: Generator,
+        extractive: Generator,
+        limits: Limits | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._retriever = retriever
         self._selector = selector
         self._local = local
@@ -124,8 +142,15 @@ class Answering:
             yield from _abstain(index, watch)
             return
         prompt = prompts.build(question.text, tuple(packed))
-        draft = _Draft(index, prompt, {item.n: citation for item, citation in packed.items()},
-                       _payload_label(prompt, request.flags), watch, deadline, cancelled)
+        draft = _Draft(
+            index,
+            prompt,
+            {item.n: citation for item, citation in packed.items()},
+            _payload_label(prompt, request.flags),
+            watch,
+            deadline,
+            cancelled,
+        )
         if request.mode == "extractive":
             yield from self._quote(draft, "extractive", receiver=None)
         else:
@@ -153,7 +178,10 @@ class Answering:
     def _sentences(self, draft: _Draft) -> Iterator[str]:
         """The sentences that the language model writes, tidied; a last one that was cut off is not one."""
         pieces = self._local.generate(
-            draft.prompt, max_tokens=self._limits.max_tokens, cancelled=lambda: draft.cancelled() or self._clock() > draft.deadline)
+            draft.prompt,
+            max_tokens=self._limits.max_tokens,
+            cancelled=lambda: draft.cancelled() or self._clock() > draft.deadline,
+        )
         buffer = ""
         said = 0
         for piece in pieces:
@@ -173,8 +201,13 @@ class Answering:
         if said < MAX_SENTENCES and rest.endswith((".", "!", "?")):
             yield rest
 
-    def _quote(self, draft: _Draft, grounded: Literal["replaced", "extractive"], receiver: Generator | None,
-               degraded: str | None = None) -> Iterator[str | Answer]:
+    def _quote(
+        self,
+        draft: _Draft,
+        grounded: Literal["replaced", "extractive"],
+        receiver: Generator | None,
+        degraded: str | None = None,
+    ) -> Iterator[str | Answer]:
         """Answer with the best sentences themselves. ``receiver`` is the model that had the payload, if one did."""
         for piece in self._extractive.generate(draft.prompt, max_tokens=0, cancelled=draft.cancelled):
             if isinstance(piece, str):
@@ -206,15 +239,34 @@ def _payload_label(prompt: Prompt, flags: PartialLabel) -> Label | None:
 def _abstain(index: Index, watch: Stopwatch) -> Iterator[str | Answer]:
     yield ABSTAINED
     decision = Decision(route="extractive", sink=None, model=None, region=None, label=None)
-    yield Answer(ABSTAINED, True, "extractive", index.collection.name, index.generation, (), decision, timings_ms=watch.timings)
+    yield Answer(
+        ABSTAINED, True, "extractive", index.collection.name, index.generation, (), decision, timings_ms=watch.timings
+    )
 
 
-def _finish(draft: _Draft, grounded: Literal["kept", "replaced", "extractive"], quotes: tuple[Evidence, ...],
-            receiver: Generator | None, degraded: str | None = None) -> Answer:
+def _finish(
+    draft: _Draft,
+    grounded: Literal["kept", "replaced", "extractive"],
+    quotes: tuple[Evidence, ...],
+    receiver: Generator | None,
+    degraded: str | None = None,
+) -> Answer:
     decision = Decision(
-        route="extractive" if receiver is None else "local", sink=None if receiver is None else LOCAL,
-        model=None if receiver is None else receiver.name, region=None if receiver is None else LOCAL, label=draft.label)
+        route="extractive" if receiver is None else "local",
+        sink=None if receiver is None else LOCAL,
+        model=None if receiver is None else receiver.name,
+        region=None if receiver is None else LOCAL,
+        label=draft.label,
+    )
     return Answer(
-        draft.text, False, grounded, draft.index.collection.name, draft.index.generation,
-        tuple(draft.citations[quote.n] for quote in quotes), decision, degraded=degraded, usage=draft.usage,
-        timings_ms=draft.watch.timings)
+        draft.text,
+        False,
+        grounded,
+        draft.index.collection.name,
+        draft.index.generation,
+        tuple(draft.citations[quote.n] for quote in quotes),
+        decision,
+        degraded=degraded,
+        usage=draft.usage,
+        timings_ms=draft.watch.timings,
+    )

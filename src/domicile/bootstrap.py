@@ -73,7 +73,9 @@ class Home:
         """
         from domicile.models.artefact import open_model
 
-        return open_model(self._model_path(self.settings.models.embedder), "embedder", self.hashes, self._pins, trust=trust)
+        return open_model(
+            self._model_path(self.settings.models.embedder), "embedder", self.hashes, self._pins, trust=trust
+        )
 
     def llm_folder(self, *, trust: bool = True) -> ModelFolder:
         """The verified language model's folder.
@@ -95,8 +97,13 @@ class Home:
         from domicile.adapters.genai import GenaiGenerator
 
         name = Path(self.settings.models.llm).name
-        return GenaiGenerator(self.llm_folder, name, threads=self.threads(), queue_size=self.settings.answering.queue,
-                              wait_seconds=wait_seconds)
+        return GenaiGenerator(
+            self.llm_folder,
+            name,
+            threads=self.threads(),
+            queue_size=self.settings.answering.queue,
+            wait_seconds=wait_seconds,
+        )
 
     def index_writer(self) -> LocalIndexWriter:
         from domicile.adapters.index_writer import LocalIndexWriter

@@ -46,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(_help(points))
         return 0 if rest else 2
     if name not in BUILT_IN and name not in points:
-        sys.stderr.write(f"domicile: there is no command {name!r}: use one of {', '.join(sorted({*BUILT_IN, *points}))}\n")
+        sys.stderr.write(
+            f"domicile: there is no command {name!r}: use one of {', '.join(sorted({*BUILT_IN, *points}))}\n"
+        )
         return 2
     command: Command = import_module(f"domicile.commands.{name}").main if name in BUILT_IN else points[name].load()
     return command([*flags, *rest[1:]])
@@ -68,7 +70,15 @@ def _leading_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 def _help(points: dict[str, EntryPoint]) -> str:
     commands = BUILT_IN | {name: PLUGGED_IN_HELP.get(name, "") for name in points}
     lines = [f"  {name:<12} {commands[name]}" for name in sorted(commands)]
-    return "\n".join([
-        "usage: domicile [--home DIR] [--json] COMMAND ...", "",
-        "Answers over your documents, with checked quotes and a guarantee of where each byte may travel.", "",
-        *lines, "", "`domicile COMMAND --help` explains each with examples.", ""])
+    return "\n".join(
+        [
+            "usage: domicile [--home DIR] [--json] COMMAND ...",
+            "",
+            "Answers over your documents, with checked quotes and a guarantee of where each byte may travel.",
+            "",
+            *lines,
+            "",
+            "`domicile COMMAND --help` explains each with examples.",
+            "",
+        ]
+    )

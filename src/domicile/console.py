@@ -60,7 +60,13 @@ class Console:
         from rich.console import Console as RichConsole
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+        )
         rich = RichConsole(stderr=True)
         with Progress(*columns, console=rich, disable=not rich.is_terminal, transient=True) as bars:
             task = bars.add_task(what, total=total, rate="")
@@ -81,23 +87,39 @@ def common_flags() -> argparse.ArgumentParser:
     """The flags that stand before or after any subcommand; a parent for every parser."""
     flags = argparse.ArgumentParser(add_help=False)
     # SUPPRESS, so that a flag given to the outer parser is not reset to a default by the inner one
-    flags.add_argument("--home", metavar="DIR", default=argparse.SUPPRESS, help="where everything lives (default: $DOMICILE_HOME or ./.domicile)")
-    flags.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print exactly one JSON object on stdout")
+    flags.add_argument(
+        "--home",
+        metavar="DIR",
+        default=argparse.SUPPRESS,
+        help="where everything lives (default: $DOMICILE_HOME or ./.domicile)",
+    )
+    flags.add_argument(
+        "--json", action="store_true", default=argparse.SUPPRESS, help="print exactly one JSON object on stdout"
+    )
     return flags
 
 
 def parser(prog: str, description: str, examples: str = "") -> argparse.ArgumentParser:
     """A parser with the common flags and, in its help, examples."""
     return argparse.ArgumentParser(
-        prog=prog, description=description, epilog=f"examples:\n{examples}" if examples else None,
-        formatter_class=argparse.RawDescriptionHelpFormatter, parents=[common_flags()])
+        prog=prog,
+        description=description,
+        epilog=f"examples:\n{examples}" if examples else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[common_flags()],
+    )
 
 
 def subparser(actions: Any, name: str, handler: Handler, help_text: str, examples: str = "") -> argparse.ArgumentParser:
     """A subcommand of ``parser(...).add_subparsers()`` that runs ``handler``."""
     made: argparse.ArgumentParser = actions.add_parser(
-        name, help=help_text, description=help_text, epilog=f"examples:\n{examples}" if examples else None,
-        formatter_class=argparse.RawDescriptionHelpFormatter, parents=[common_flags()])
+        name,
+        help=help_text,
+        description=help_text,
+        epilog=f"examples:\n{examples}" if examples else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[common_flags()],
+    )
     made.set_defaults(handler=handler)
     return made
 

@@ -93,7 +93,9 @@ class Collection:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", self.name):
-            raise InvalidRequest("collection", "a name is 1 to 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit")
+            raise InvalidRequest(
+                "collection", "a name is 1 to 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit"
+            )
 
     def open_to(self, principal: Principal) -> bool:
         return principal.tenant in (None, self.tenant) and principal.may_read(self.groups)

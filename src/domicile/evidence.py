@@ -54,7 +54,9 @@ class EvidenceSelector:
         sentences = self._sentences(hits)
         if not sentences:
             return Selection((), 0.0)
-        vectors = self._embedder.embed([f"{item.context}: {item.text}" if item.context else item.text for item in sentences], "document")
+        vectors = self._embedder.embed(
+            [f"{item.context}: {item.text}" if item.context else item.text for item in sentences], "document"
+        )
         cosines = vectors @ question.vector
         overlaps = _overlaps(question.text, sentences)
         scores = cosines + LEXICAL_WEIGHT * overlaps + np.array([item.score for item in sentences])
@@ -72,8 +74,17 @@ class EvidenceSelector:
             for start, end in self._splitter.split(hit.chunk.text):
                 text = hit.chunk.text[start:end]
                 if len(text) >= MIN_CHARACTERS and not text.startswith("#") and not text.isupper():
-                    found.append(Evidence(0, text, hit.chunk.start + start, hit.chunk.start + end, -RANK_WEIGHT * (hit.rank - 1),
-                                          hit.chunk, _context(hit.chunk)))
+                    found.append(
+                        Evidence(
+                            0,
+                            text,
+                            hit.chunk.start + start,
+                            hit.chunk.start + end,
+                            -RANK_WEIGHT * (hit.rank - 1),
+                            hit.chunk,
+                            _context(hit.chunk),
+                        )
+                    )
         return found[:MAX_SENTENCES]
 
 

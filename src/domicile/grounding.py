@@ -8,13 +8,15 @@ which is why the quote that supports it is always shown beside it.
 from __future__ import annotations
 
 import re
+
 from domicile.domain import Citation, Evidence
 
 _WORD = re.compile(r"\d+(?:[.,:/-]\d+)*|[^\W\d_]+(?:'[^\W\d_]+)?")
 _STOP = frozenset(
     "a an and are as at be been but by can could did do does for from had has have he her his how i if in into is it its may "
     "must no not of on or our shall she should so such that the their them then there these they this to was we were what "
-    "when where which who whom why will with would you your s".split())
+    "when where which who whom why will with would you your s".split()
+)
 _CLAUSE_END = re.compile(r"[;:,.!?()](?=\s|$)")
 _DENIAL = re.compile(r"\b(?:no|not|never|none|neither|nor|without|cannot|unless|except)\b|n't\b")
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\s\"')\]]*\s")
@@ -67,7 +69,7 @@ def _stretch(text: str, wanted: set[str]) -> str:
                 break
     before = max((match.end() for match in _CLAUSE_END.finditer(text, 0, best[0])), default=0)
     after = _CLAUSE_END.search(text, best[1])
-    return text[before:after.start() if after else len(text)]
+    return text[before : after.start() if after else len(text)]
 
 
 def _denies(text: str) -> bool:
@@ -77,7 +79,7 @@ def _denies(text: str) -> bool:
 def next_sentence(buffer: str) -> tuple[str, str] | None:
     """Split the first complete sentence off a growing buffer; ``None`` while there is none."""
     match = _SENTENCE_END.search(buffer)
-    return (buffer[:match.end()].strip(), buffer[match.end():]) if match else None
+    return (buffer[: match.end()].strip(), buffer[match.end() :]) if match else None
 
 
 def tidy(sentence: str) -> str:
@@ -88,6 +90,8 @@ def tidy(sentence: str) -> str:
 
 def cite(evidence: Evidence, document_text: str) -> Citation:
     """A citation; ``verified`` says whether the quote stands at its place in the document as it is stored."""
-    verified = bool(evidence.text) and document_text[evidence.start:evidence.end] == evidence.text
+    verified = bool(evidence.text) and document_text[evidence.start : evidence.end] == evidence.text
     chunk = evidence.chunk
-    return Citation(evidence.n, chunk.document, chunk.title, chunk.page, evidence.text, evidence.start, evidence.end, verified)
+    return Citation(
+        evidence.n, chunk.document, chunk.title, chunk.page, evidence.text, evidence.start, evidence.end, verified
+    )

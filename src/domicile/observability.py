@@ -18,22 +18,56 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self.requests = Counter("domicile_requests_total", "Requests by route and status.", ["route", "method", "status"], registry=self._registry)
-        self.latency = Histogram("domicile_request_seconds", "Time until the last byte, by route.", ["route"], buckets=_SECONDS, registry=self._registry)
+        self.requests = Counter(
+            "domicile_requests_total",
+            "Requests by route and status.",
+            ["route", "method", "status"],
+            registry=self._registry,
+        )
+        self.latency = Histogram(
+            "domicile_request_seconds",
+            "Time until the last byte, by route.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
         self.in_flight = Gauge("domicile_requests_in_flight", "Requests being served.", registry=self._registry)
-        self.rejected = Counter("domicile_requests_rejected_total", "Requests refused because a bounded queue was full.", registry=self._registry)
-        self.stages = Histogram("domicile_stage_seconds", "Time in each stage of a search or an answer.", ["stage"], buckets=_SECONDS, registry=self._registry)
-        self.answers = Counter("domicile_answers_total", "Answers by route, grounding and degradation.", ["route", "grounded", "abstained", "degraded"], registry=self._registry)
-        self.tokens = Counter("domicile_tokens_total", "Tokens of the language model.", ["kind"], registry=self._registry)
-        self.busy = Gauge("domicile_workers_busy", "Work running or waiting in a bounded pool.", ["pool"], registry=self._registry)
-        self.capacity = Gauge("domicile_workers_capacity", "Work that a bounded pool accepts.", ["pool"], registry=self._registry)
+        self.rejected = Counter(
+            "domicile_requests_rejected_total",
+            "Requests refused because a bounded queue was full.",
+            registry=self._registry,
+        )
+        self.stages = Histogram(
+            "domicile_stage_seconds",
+            "Time in each stage of a search or an answer.",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self.answers = Counter(
+            "domicile_answers_total",
+            "Answers by route, grounding and degradation.",
+            ["route", "grounded", "abstained", "degraded"],
+            registry=self._registry,
+        )
+        self.tokens = Counter(
+            "domicile_tokens_total", "Tokens of the language model.", ["kind"], registry=self._registry
+        )
+        self.busy = Gauge(
+            "domicile_workers_busy", "Work running or waiting in a bounded pool.", ["pool"], registry=self._registry
+        )
+        self.capacity = Gauge(
+            "domicile_workers_capacity", "Work that a bounded pool accepts.", ["pool"], registry=self._registry
+        )
 
     def searched(self, result: SearchResult) -> None:
         self._time(result.timings_ms)
 
     def answered(self, answer: Answer) -> None:
         self._time(answer.timings_ms)
-        self.answers.labels(answer.decision.route, answer.grounded, str(answer.abstained).lower(), answer.degraded or "").inc()
+        self.answers.labels(
+            answer.decision.route, answer.grounded, str(answer.abstained).lower(), answer.degraded or ""
+        ).inc()
         self.tokens.labels("prompt").inc(answer.usage.prompt_tokens)
         self.tokens.labels("completion").inc(answer.usage.completion_tokens)
 

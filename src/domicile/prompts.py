@@ -40,7 +40,9 @@ def build(question: str, evidence: Sequence[Evidence]) -> Prompt:
     """
     best = evidence[0]
     fact = _squeeze(f"{best.context}: {best.text}" if best.context else best.text)[:MAX_FACT_CHARACTERS]
-    examples = [message for asked, said in _EXAMPLES for message in (Message("user", asked), Message("assistant", said))]
+    examples = [
+        message for asked, said in _EXAMPLES for message in (Message("user", asked), Message("assistant", said))
+    ]
     asked = f"Fact: {fact}\n\nQuestion: {_squeeze(question)}"
     return Prompt(question, best_quotes(evidence), (Message("system", _RULE), *examples, Message("user", asked)))
 

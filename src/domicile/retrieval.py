@@ -77,7 +77,8 @@ class Retriever:
         if index.fingerprint != self._embedder.fingerprint:
             raise EmbedderMismatch(
                 f"collection {collection!r} was embedded by another model ({index.fingerprint}) than {self._embedder.name} "
-                f"({self._embedder.fingerprint}): set models.embedder back, or ingest it again into a new collection")
+                f"({self._embedder.fingerprint}): set models.embedder back, or ingest it again into a new collection"
+            )
         return index
 
     def ask(self, text: str, name: str = "query") -> Question:
@@ -96,7 +97,9 @@ class Retriever:
             raise InvalidRequest(name, f"has {pieces} word pieces: {self._embedder.name} reads {limit}; shorten it")
         return Question(cleaned, self._embedder.embed([cleaned], "query")[0])
 
-    def search(self, text: str, collection: str, principal: Principal, mode: Mode = "hybrid", top_k: int = 10) -> SearchResult:
+    def search(
+        self, text: str, collection: str, principal: Principal, mode: Mode = "hybrid", top_k: int = 10
+    ) -> SearchResult:
         """The best ``top_k`` chunks that this principal may read.
 
         Raises:
@@ -112,7 +115,9 @@ class Retriever:
         hits = self.rank(question, index, principal, mode, top_k, watch).hits
         return SearchResult(collection, index.generation, mode, hits, watch.timings)
 
-    def rank(self, question: Question, index: Index, principal: Principal, mode: Mode, top_k: int, watch: Stopwatch) -> Ranking:
+    def rank(
+        self, question: Question, index: Index, principal: Principal, mode: Mode, top_k: int, watch: Stopwatch
+    ) -> Ranking:
         """Rank the chunks of a pinned generation."""
         lists: list[list[Candidate]] = []
         if mode != "lexical":

@@ -5,16 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import httpx
-from domicile.bootstrap import Home
 from services import DOCUMENTS, SALARY, Served, home_with, served, service_over
+
+from domicile.bootstrap import Home
 
 SETTINGS = '[collections.handbook]\ntenant = "acme"\n'
 
 
 def keys_of(home: Home) -> dict[str, str]:
     make = home.keys().create
-    return {"hr": make("acme", frozenset({"hr"}), None).key, "staff": make("acme", frozenset(), None).key,
-            "stranger": make("other", frozenset({"hr"}), None).key}
+    return {
+        "hr": make("acme", frozenset({"hr"}), None).key,
+        "staff": make("acme", frozenset(), None).key,
+        "stranger": make("other", frozenset({"hr"}), None).key,
+    }
 
 
 def get(service: Served, path: str, key: str | None) -> httpx.Response:
@@ -82,8 +86,11 @@ def test_groups_decide_what_is_found_quoted_and_opened(tmp_path: Path) -> None:
         absent = get(service, place.replace("salaries", "nothing"), keys["staff"])
         assert forbidden.status_code == absent.status_code == 404
         assert forbidden.text.replace("salaries", "nothing") == absent.text
-        body = {"model": "handbook", "messages": [{"role": "user", "content": "Where does the salary band of a senior engineer begin?"}],
-                "domicile": {"mode": "extractive"}}
+        body = {
+            "model": "handbook",
+            "messages": [{"role": "user", "content": "Where does the salary band of a senior engineer begin?"}],
+            "domicile": {"mode": "extractive"},
+        }
         for key, knows in (("hr", True), ("staff", False)):
             with service.client(keys[key]) as client:
                 assert ("71000" in client.post("/v1/chat/completions", json=body).text) is knows
@@ -91,13 +98,17 @@ def test_groups_decide_what_is_found_quoted_and_opened(tmp_path: Path) -> None:
 
 def test_citation_urls_open_the_document_at_the_quote(tmp_path: Path) -> None:
     with served(service_over(home_with(tmp_path))) as service, service.client() as client:
-        body = {"model": "handbook", "messages": [{"role": "user", "content": "How often must pump P-40 be checked?"}], "domicile": {"mode": "extractive"}}
+        body = {
+            "model": "handbook",
+            "messages": [{"role": "user", "content": "How often must pump P-40 be checked?"}],
+            "domicile": {"mode": "extractive"},
+        }
         message = client.post("/v1/chat/completions", json=body).json()
         citation = message["domicile"]["citations"][0]
         url = message["choices"][0]["message"]["annotations"][0]["url_citation"]["url"]
         assert citation["document"] == "pumps & valves.md"
         plain = client.get(url).json()
-        assert plain["text"][citation["start"]:citation["end"]] == citation["quote"]
+        assert plain["text"][citation["start"] : citation["end"]] == citation["quote"]
         page = client.get(url, headers={"Accept": "text/html"})
         assert "every 12 weeks" in page.text
         assert "default-src 'none'" in page.headers["Content-Security-Policy"]

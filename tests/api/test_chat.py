@@ -10,10 +10,11 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
+from services import LEAVE, Served, home_with, served, service_over, until
+
 from domicile.answering import ABSTAINED, Limits
 from domicile.errors import Overloaded
 from domicile.testing import ScriptedGenerator
-from services import LEAVE, Served, home_with, served, service_over, until
 
 QUESTION = "How long does parental leave last?"
 
@@ -26,7 +27,9 @@ def service(tmp_path: Path) -> Iterator[Served]:
 
 @pytest.fixture
 def client(service: Served) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{service.url}/v1", api_key="none", max_retries=0, http_client=httpx.Client(trust_env=False)) as made:
+    with openai.OpenAI(
+        base_url=f"{service.url}/v1", api_key="none", max_retries=0, http_client=httpx.Client(trust_env=False)
+    ) as made:
         yield made
 
 
@@ -51,15 +54,21 @@ def test_official_client_gets_an_answer_with_verified_quotes(client: openai.Open
     assert given["decision"]["route"] == "local"
     assert message.annotations is not None
     citation = message.annotations[0].url_citation
-    assert message.content[citation.start_index:citation.end_index] == "[1]"
+    assert message.content[citation.start_index : citation.end_index] == "[1]"
     assert reply.usage is not None
     assert reply.usage.total_tokens == given["usage"]["total_tokens"] > 0
 
 
 def test_official_client_streams_the_same_answer(client: openai.OpenAI) -> None:
     whole = client.chat.completions.create(model="handbook", messages=[{"role": "user", "content": QUESTION}])
-    chunks = list(client.chat.completions.create(
-        model="handbook", messages=[{"role": "user", "content": QUESTION}], stream=True, stream_options={"include_usage": True}))
+    chunks = list(
+        client.chat.completions.create(
+            model="handbook",
+            messages=[{"role": "user", "content": QUESTION}],
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+    )
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
     assert text == whole.choices[0].message.content
     finish = next(chunk for chunk in chunks if chunk.choices and chunk.choices[0].finish_reason == "stop")
@@ -78,7 +87,9 @@ def test_stream_has_the_form_that_all_clients_accept(service: Served) -> None:
     assert len({(chunk["id"], chunk["created"], chunk["model"]) for chunk in chunks}) == 1
     deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
     assert deltas[0] == {"role": "assistant", "content": ""}
-    kinds = ["annotations" if "annotations" in delta else "content" if "content" in delta else "finish" for delta in deltas]
+    kinds = [
+        "annotations" if "annotations" in delta else "content" if "content" in delta else "finish" for delta in deltas
+    ]
     assert kinds.index("annotations") > max(i for i, kind in enumerate(kinds) if kind == "content")
     assert kinds[-1] == "finish"
     assert "domicile" in chunks[-1]
@@ -118,22 +129,32 @@ def test_weak_evidence_abstains_in_words(service: Served) -> None:
     assert given["abstained"]
     assert given["answer"] == ABSTAINED
     assert given["citations"] == []
-    assert (given["decision"]["route"], given["decision"]["sink"], given["grounded"], given["degraded"]) == ("extractive", None, "extractive", None)
+    assert (given["decision"]["route"], given["decision"]["sink"], given["grounded"], given["degraded"]) == (
+        "extractive",
+        None,
+        "extractive",
+        None,
+    )
 
 
-@pytest.mark.parametrize(("fields", "status", "param"), [
-    ({"model": "nowhere"}, 404, None),
-    ({"model": "../etc"}, 400, "collection"),
-    ({"messages": [{"role": "user", "content": "  "}]}, 400, "messages"),
-    ({"messages": []}, 400, "messages"),
-    ({"messages": [{"role": "user", "content": "word " * 400}]}, 400, "messages"),
-    ({"messages": "hello"}, 400, "messages"),
-    ({"domicile": {"regions": ["EU"]}}, 400, "regions"),
-    ({"domicile": {"regions": [" eu"]}}, 400, "regions"),
-    ({"domicile": {"sensitivity": "secret"}}, 400, "sensitivity"),
-    ({"domicile": {"colour": "blue"}}, 400, "domicile.colour"),
-])
-def test_bad_input_is_refused_in_openais_form(service: Served, fields: dict[str, object], status: int, param: str | None) -> None:
+@pytest.mark.parametrize(
+    ("fields", "status", "param"),
+    [
+        ({"model": "nowhere"}, 404, None),
+        ({"model": "../etc"}, 400, "collection"),
+        ({"messages": [{"role": "user", "content": "  "}]}, 400, "messages"),
+        ({"messages": []}, 400, "messages"),
+        ({"messages": [{"role": "user", "content": "word " * 400}]}, 400, "messages"),
+        ({"messages": "hello"}, 400, "messages"),
+        ({"domicile": {"regions": ["EU"]}}, 400, "regions"),
+        ({"domicile": {"regions": [" eu"]}}, 400, "regions"),
+        ({"domicile": {"sensitivity": "secret"}}, 400, "sensitivity"),
+        ({"domicile": {"colour": "blue"}}, 400, "domicile.colour"),
+    ],
+)
+def test_bad_input_is_refused_in_openais_form(
+    service: Served, fields: dict[str, object], status: int, param: str | None
+) -> None:
     reply = ask(service, **fields)
     assert reply.status_code == status
     error = reply.json()["error"]
@@ -145,8 +166,14 @@ def test_bad_input_is_refused_in_openais_form(service: Served, fields: dict[str,
 def test_a_malformed_residency_header_is_refused(service: Served) -> None:
     body = {"model": "handbook", "messages": [{"role": "user", "content": QUESTION}]}
     with service.client() as client:
-        assert client.post("/v1/chat/completions", json=body, headers={"X-Domicile-Residency": "eu, local"}).status_code == 400
-        assert client.post("/v1/chat/completions", json=body, headers={"X-Domicile-Residency": "eu,local"}).status_code == 200
+        assert (
+            client.post("/v1/chat/completions", json=body, headers={"X-Domicile-Residency": "eu, local"}).status_code
+            == 400
+        )
+        assert (
+            client.post("/v1/chat/completions", json=body, headers={"X-Domicile-Residency": "eu,local"}).status_code
+            == 200
+        )
 
 
 def test_flags_narrow_the_payloads_label(service: Served) -> None:
@@ -156,7 +183,10 @@ def test_flags_narrow_the_payloads_label(service: Served) -> None:
 
 
 def test_tools_parts_and_unknown_fields_are_accepted(service: Served) -> None:
-    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": [{"type": "text", "text": QUESTION}]}]
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": QUESTION}]},
+    ]
     reply = ask(service, messages=messages, tools=[{"type": "function"}], temperature=0.3, verbosity="low")
     assert reply.json()["choices"][0]["message"]["content"].startswith(LEAVE)
 

@@ -17,18 +17,41 @@ def service(tmp_path: Path) -> Iterator[Served]:
 
 def test_search_has_the_contracts_shape(service: Served) -> None:
     with service.client() as client:
-        found = client.post("/v1/search", json={"collection": "handbook", "query": "parental leave", "mode": "hybrid", "top_k": 2}).json()
+        found = client.post(
+            "/v1/search", json={"collection": "handbook", "query": "parental leave", "mode": "hybrid", "top_k": 2}
+        ).json()
     assert {"collection", "generation", "mode", "hits", "timings_ms"} <= found.keys()
     assert [hit["rank"] for hit in found["hits"]] == [1, 2]
     first = found["hits"][0]
-    assert {"rank", "score", "document", "chunk", "title", "heading", "page", "start", "end", "text", "label"} <= first.keys()
+    assert {
+        "rank",
+        "score",
+        "document",
+        "chunk",
+        "title",
+        "heading",
+        "page",
+        "start",
+        "end",
+        "text",
+        "label",
+    } <= first.keys()
     assert first["document"] == "leave.md"
 
 
-@pytest.mark.parametrize(("body", "field"), [
-    ({"query": ""}, "query"), ({"query": "x" * 10_001}, "query"), ({"query": "x", "top_k": 0}, "top_k"), ({"query": "x", "top_k": 201}, "top_k"),
-    ({"query": "x", "top_k": 10**6}, "top_k"), ({"query": "x", "mode": "magic"}, "mode"), ({"query": "x", "colour": 1}, "colour"), ({"query": 7}, "query"),
-])
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"query": ""}, "query"),
+        ({"query": "x" * 10_001}, "query"),
+        ({"query": "x", "top_k": 0}, "top_k"),
+        ({"query": "x", "top_k": 201}, "top_k"),
+        ({"query": "x", "top_k": 10**6}, "top_k"),
+        ({"query": "x", "mode": "magic"}, "mode"),
+        ({"query": "x", "colour": 1}, "colour"),
+        ({"query": 7}, "query"),
+    ],
+)
 def test_bad_searches_are_problems_that_name_the_field(service: Served, body: dict[str, object], field: str) -> None:
     with service.client() as client:
         reply = client.post("/v1/search", json={"collection": "handbook", **body})
@@ -37,7 +60,21 @@ def test_bad_searches_are_problems_that_name_the_field(service: Served, body: di
     assert reply.json()["field"] == field
 
 
-@pytest.mark.parametrize("query", ['"', "AND OR NOT", "title:(x", "a\x00b", "[1 TO 5]", "{}", "日本語の質問", "\u202e\u0301", "-pump +leave", "'; DROP TABLE chunks; --"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        '"',
+        "AND OR NOT",
+        "title:(x",
+        "a\x00b",
+        "[1 TO 5]",
+        "{}",
+        "日本語の質問",
+        "\u202e\u0301",
+        "-pump +leave",
+        "'; DROP TABLE chunks; --",
+    ],
+)
 def test_query_syntax_in_a_question_is_data(service: Served, query: str) -> None:
     with service.client() as client:
         for mode in ("hybrid", "lexical", "dense"):
@@ -66,8 +103,12 @@ def test_ready_names_models_and_collections(service: Served) -> None:
     with service.client() as client:
         ready = client.get("/readyz")
     assert ready.status_code == 200
-    assert ready.json() == {"ready": True, "models": {"hash": {"kind": "embedder", "state": "ready"}, "scripted": {"kind": "llm", "state": "ready"}},
-                            "collections": {"handbook": {"generation": 1}}, "sinks": {}}
+    assert ready.json() == {
+        "ready": True,
+        "models": {"hash": {"kind": "embedder", "state": "ready"}, "scripted": {"kind": "llm", "state": "ready"}},
+        "collections": {"handbook": {"generation": 1}},
+        "sinks": {},
+    }
 
 
 def test_a_damaged_generation_is_named_and_an_older_one_serves(tmp_path: Path) -> None:
@@ -97,8 +138,11 @@ def test_no_intact_generation_is_not_ready(tmp_path: Path) -> None:
 def test_a_running_service_sees_a_new_generation_within_two_seconds(tmp_path: Path) -> None:
     home = home_with(tmp_path)
     with served(service_over(home)) as service, service.client() as client:
+
         def generation() -> int:
-            return int(client.post("/v1/search", json={"collection": "handbook", "query": "boiler"}).json()["generation"])
+            return int(
+                client.post("/v1/search", json={"collection": "handbook", "query": "boiler"}).json()["generation"]
+            )
 
         assert generation() == 1
         (tmp_path / "source" / "new.md").write_text("The boiler hums at night.", encoding="utf-8")
@@ -114,6 +158,11 @@ def test_metrics_show_the_golden_signals_and_no_content(service: Served) -> None
         text = client.get("/metrics").text
     assert 'domicile_requests_total{method="POST",route="/v1/search",status="200"} 1.0' in text
     assert 'domicile_requests_total{method="POST",route="/v1/search",status="404"} 1.0' in text
-    for signal in ("domicile_request_seconds_bucket", "domicile_requests_in_flight", "domicile_workers_busy", "domicile_stage_seconds_bucket"):
+    for signal in (
+        "domicile_request_seconds_bucket",
+        "domicile_requests_in_flight",
+        "domicile_workers_busy",
+        "domicile_stage_seconds_bucket",
+    ):
         assert signal in text
     assert "zanzibar" not in text

@@ -72,10 +72,16 @@ def ready(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Shell:
 def write_documents(folder: Path) -> Path:
     (folder / "board").mkdir(parents=True)
     (folder / "leave.md").write_text(f"# Leave\n\n{LEAVE} Apply eight weeks ahead.\n", encoding="utf-8")
-    (folder / "pumps.html").write_text("<html><nav>Home</nav><h1>Pumps</h1><p>Pump P-40 is checked every 12 weeks.</p>", encoding="utf-8")
+    (folder / "pumps.html").write_text(
+        "<html><nav>Home</nav><h1>Pumps</h1><p>Pump P-40 is checked every 12 weeks.</p>", encoding="utf-8"
+    )
     (folder / "prices.csv").write_text("part,price\nP-40 pump,1200 EUR\nV-2 valve,310 EUR\n", encoding="utf-8")
-    (folder / "board" / "minutes.txt").write_text("The board approved the Alder project with a budget of 4 million euros.\n", encoding="utf-8")
-    (folder / "board" / "minutes.txt.label.toml").write_text('sensitivity = "restricted"\ngroups = ["board"]\n', encoding="utf-8")
+    (folder / "board" / "minutes.txt").write_text(
+        "The board approved the Alder project with a budget of 4 million euros.\n", encoding="utf-8"
+    )
+    (folder / "board" / "minutes.txt.label.toml").write_text(
+        'sensitivity = "restricted"\ngroups = ["board"]\n', encoding="utf-8"
+    )
     return folder
 
 
@@ -104,12 +110,17 @@ def test_from_a_folder_to_a_cited_answer(shell: Shell, documents: Path) -> None:
     assert answer["usage"]["prompt_tokens"] > 50
     assert answer["citations"][0]["quote"] == LEAVE
     assert answer["citations"][0]["verified"] is True
-    assert (documents / "leave.md").read_text(encoding="utf-8")[answer["citations"][0]["start"]:][: len(LEAVE)] == LEAVE
+    assert (documents / "leave.md").read_text(encoding="utf-8")[answer["citations"][0]["start"] :][
+        : len(LEAVE)
+    ] == LEAVE
 
 
 def test_every_format_answers_and_groups_hold(ready: Shell) -> None:
-    for question, words in (("How often is pump P-40 checked?", "every 12 weeks"), ("What does the V-2 valve cost?", "310 EUR"),
-                            ("Which budget did the board approve for the Alder project?", "4 million euros")):
+    for question, words in (
+        ("How often is pump P-40 checked?", "every 12 weeks"),
+        ("What does the V-2 valve cost?", "310 EUR"),
+        ("Which budget did the board approve for the Alder project?", "4 million euros"),
+    ):
         answer = ready("ask", question, "--collection", "docs", "--mode", "extractive", "--json").json
         assert words in answer["answer"], question
         assert (answer["decision"]["route"], answer["decision"]["sink"]) == ("extractive", None)
@@ -129,18 +140,21 @@ def test_failures_are_listed_and_the_rest_goes_on(shell: Shell, documents: Path)
     assert ran.json["documents"]["added"] == 4
 
 
-@pytest.mark.parametrize(("arguments", "says"), [
-    (("search", "x", "--collection", "nowhere"), "no collection 'nowhere'"),
-    (("ask", "x", "--collection", "no/where"), "collection:"),
-    (("ask", "  ", "--collection", "docs"), "is empty"),
-    (("ask", "word " * 400, "--collection", "docs"), "word pieces"),
-    (("search", "x", "--collection", "docs", "--top", "0"), "top_k"),
-    (("ask", "x", "--collection", "docs", "--regions", "EU"), "regions"),
-    (("ingest", "run", "nothing-here", "--collection", "docs"), "o such file or"),
-    (("generations", "rollback", "--collection", "docs", "--to", "9"), "no generation 9"),
-    (("keys", "revoke", "nobody"), "there is no key"),
-    (("serve", "--host", "0.0.0.0"), "without keys"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("search", "x", "--collection", "nowhere"), "no collection 'nowhere'"),
+        (("ask", "x", "--collection", "no/where"), "collection:"),
+        (("ask", "  ", "--collection", "docs"), "is empty"),
+        (("ask", "word " * 400, "--collection", "docs"), "word pieces"),
+        (("search", "x", "--collection", "docs", "--top", "0"), "top_k"),
+        (("ask", "x", "--collection", "docs", "--regions", "EU"), "regions"),
+        (("ingest", "run", "nothing-here", "--collection", "docs"), "o such file or"),
+        (("generations", "rollback", "--collection", "docs", "--to", "9"), "no generation 9"),
+        (("keys", "revoke", "nobody"), "there is no key"),
+        (("serve", "--host", "0.0.0.0"), "without keys"),
+    ],
+)
 def test_wrong_use_is_one_line_and_exit_2(ready: Shell, arguments: tuple[str, ...], says: str) -> None:
     done = ready(*arguments)
     assert done.code == 2
@@ -149,10 +163,17 @@ def test_wrong_use_is_one_line_and_exit_2(ready: Shell, arguments: tuple[str, ..
     assert says in done.err
 
 
-@pytest.mark.parametrize(("toml", "says"), [
-    ("[modles]\n", "unknown key 'modles'"), ("[answering]\nqueue = 0\n", "answering.queue"), ("[models]\nllm = 7\n", "models.llm"),
-    ("x", "domicile.toml"), ('[collections."A B"]\n', "collections.A B"), ("[collections.docs.label]\nregions = ['EU']\n", "collections.docs.label.regions"),
-])
+@pytest.mark.parametrize(
+    ("toml", "says"),
+    [
+        ("[modles]\n", "unknown key 'modles'"),
+        ("[answering]\nqueue = 0\n", "answering.queue"),
+        ("[models]\nllm = 7\n", "models.llm"),
+        ("x", "domicile.toml"),
+        ('[collections."A B"]\n', "collections.A B"),
+        ("[collections.docs.label]\nregions = ['EU']\n", "collections.docs.label.regions"),
+    ],
+)
 def test_a_wrong_setting_is_one_line_that_names_the_key(shell: Shell, toml: str, says: str) -> None:
     (shell.home / "domicile.toml").write_text(toml, encoding="utf-8")
     done = shell("collections")
@@ -183,7 +204,11 @@ def test_a_damaged_embedder_is_exit_6_and_names_the_file(tmp_path: Path, models_
     with graph.open("r+b") as stream:
         stream.seek(5_000_000)
         stream.write(b"\xff\xfe\xfd")
-    for arguments in (("ask", "x", "--collection", "docs"), ("serve", "--port", "0"), ("ingest", "run", documents, "--collection", "docs")):
+    for arguments in (
+        ("ask", "x", "--collection", "docs"),
+        ("serve", "--port", "0"),
+        ("ingest", "run", documents, "--collection", "docs"),
+    ):
         done = shell(*arguments)
         assert done.code == 6
         assert "model.onnx" in done.err
@@ -209,7 +234,12 @@ def test_rollback_brings_back_what_was(shell: Shell, documents: Path) -> None:
     shell("ingest", "run", documents, "--collection", "docs")
     (documents / "leave.md").write_text("# Leave\n\nParental leave lasts 13 weeks.\n", encoding="utf-8")
     second = shell("ingest", "run", documents, "--collection", "docs", "--json").json
-    assert (second["generation"], second["previous"], second["documents"]["changed"], second["documents"]["unchanged"]) == (2, 1, 1, 3)
+    assert (
+        second["generation"],
+        second["previous"],
+        second["documents"]["changed"],
+        second["documents"]["unchanged"],
+    ) == (2, 1, 1, 3)
     question = ("ask", "How long does parental leave last?", "--collection", "docs", "--mode", "extractive")
     assert "13 weeks" in shell(*question).out
     assert "26 weeks" not in shell(*question).out
@@ -219,7 +249,11 @@ def test_rollback_brings_back_what_was(shell: Shell, documents: Path) -> None:
     assert (third["generation"], third["previous"]) == (3, 1)
     assert shell("generations", "verify", "--collection", "docs").code == 0
     rows = shell("generations", "list", "--collection", "docs", "--json").json["generations"]
-    assert [(row["generation"], row["parent"], row["current"]) for row in rows] == [(1, None, False), (2, 1, False), (3, 1, True)]
+    assert [(row["generation"], row["parent"], row["current"]) for row in rows] == [
+        (1, None, False),
+        (2, 1, False),
+        (3, 1, True),
+    ]
 
 
 def test_a_key_is_shown_once_and_stored_hashed(shell: Shell) -> None:

@@ -29,14 +29,18 @@ def home(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Path:
         (source / name).write_text(text, encoding="utf-8")
     home.mkdir()
     (home / "models").symlink_to(models_dir)
-    subprocess.run([DOMICILE, "--home", home, "ingest", "run", source, "--collection", "handbook"], check=True, capture_output=True)
+    subprocess.run(
+        [DOMICILE, "--home", home, "ingest", "run", source, "--collection", "handbook"], check=True, capture_output=True
+    )
     return home
 
 
 @pytest.fixture(scope="module")
 def process(home: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The running service and its address."""
-    started = subprocess.Popen([DOMICILE, "--home", home, "serve", "--port", "0"], stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+    started = subprocess.Popen(
+        [DOMICILE, "--home", home, "serve", "--port", "0"], stderr=subprocess.PIPE, text=True, env=dict(os.environ)
+    )
     assert started.stderr is not None
     line = started.stderr.readline()
     found = re.search(r"http://127\.0\.0\.1:\d+", line)
@@ -56,7 +60,9 @@ def process(home: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 @pytest.fixture
 def client(process: tuple[subprocess.Popen[str], str]) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{process[1]}/v1", api_key="none", max_retries=0, http_client=httpx.Client(trust_env=False)) as made:
+    with openai.OpenAI(
+        base_url=f"{process[1]}/v1", api_key="none", max_retries=0, http_client=httpx.Client(trust_env=False)
+    ) as made:
         yield made
 
 
@@ -78,7 +84,9 @@ def test_the_official_client_lists_the_collection_and_gets_a_cited_answer(client
 
 def test_streamed_and_whole_answers_are_the_same_bytes(client: openai.OpenAI) -> None:
     whole = client.chat.completions.create(model="handbook", messages=[{"role": "user", "content": QUESTION}])
-    stream = client.chat.completions.create(model="handbook", messages=[{"role": "user", "content": QUESTION}], stream=True)
+    stream = client.chat.completions.create(
+        model="handbook", messages=[{"role": "user", "content": QUESTION}], stream=True
+    )
     chunks = [chunk for chunk in stream if chunk.choices]
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == whole.choices[0].message.content
     assert chunks[-1].choices[0].finish_reason == "stop"
@@ -91,7 +99,9 @@ def test_errors_reach_the_client_as_openais(client: openai.OpenAI) -> None:
         client.chat.completions.create(model="handbook", messages=[{"role": "user", "content": ""}])
 
 
-def test_it_opens_no_connection_but_its_own_port(process: tuple[subprocess.Popen[str], str], client: openai.OpenAI) -> None:
+def test_it_opens_no_connection_but_its_own_port(
+    process: tuple[subprocess.Popen[str], str], client: openai.OpenAI
+) -> None:
     """Every socket of the service and its children, as the kernel lists them, while it answers."""
     client.chat.completions.create(model="handbook", messages=[{"role": "user", "content": QUESTION}])
     port = int(process[1].rsplit(":", 1)[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from domicile import grounding
 from domicile.domain import Chunk, Evidence, Label, Sensitivity
 
@@ -19,30 +20,44 @@ QUOTE = evidence("The pump must be checked every 12 weeks by a technician.", 7)
 QUESTION = "How often is the pump checked?"
 
 
-@pytest.mark.parametrize(("sentence", "kept"), [
-    ("The pump is checked every 12 weeks.", True),
-    ("Every 12 weeks.", True),
-    ("The pumps must be checked every 12 weeks by a technician.", True),
-    ("The pump is checked every 14 weeks.", False),
-    ("The pump is checked every 12 months.", False),
-    ("The pump is never checked.", False),
-    ("The pump must not be checked every 12 weeks.", False),
-    ("The pump is checked.", False),
-    ("An engineer checks the pump every 12 weeks.", False),
-    ("", False),
-    ("?!", False),
-])
+@pytest.mark.parametrize(
+    ("sentence", "kept"),
+    [
+        ("The pump is checked every 12 weeks.", True),
+        ("Every 12 weeks.", True),
+        ("The pumps must be checked every 12 weeks by a technician.", True),
+        ("The pump is checked every 14 weeks.", False),
+        ("The pump is checked every 12 months.", False),
+        ("The pump is never checked.", False),
+        ("The pump must not be checked every 12 weeks.", False),
+        ("The pump is checked.", False),
+        ("An engineer checks the pump every 12 weeks.", False),
+        ("", False),
+        ("?!", False),
+    ],
+)
 def test_support_is_every_word_and_number(sentence: str, kept: bool) -> None:
     assert grounding.supports(QUOTE, sentence, QUESTION) is kept
 
 
-@pytest.mark.parametrize(("quote", "sentence", "kept"), [
-    ("A number is valid for 30 days; parcels without a number are returned.", "A number is valid for 30 days.", True),
-    ("A number is valid for 30 days; parcels without a number are returned.", "Parcels with a number are returned.", False),
-    ("No parcels are accepted after 17:00.", "Parcels are accepted after 17:00.", False),
-    ("The lid must not be opened, even by staff.", "The lid must be opened.", False),
-    ("The lid must not be opened, even by staff.", "The lid must not be opened.", True),
-])
+@pytest.mark.parametrize(
+    ("quote", "sentence", "kept"),
+    [
+        (
+            "A number is valid for 30 days; parcels without a number are returned.",
+            "A number is valid for 30 days.",
+            True,
+        ),
+        (
+            "A number is valid for 30 days; parcels without a number are returned.",
+            "Parcels with a number are returned.",
+            False,
+        ),
+        ("No parcels are accepted after 17:00.", "Parcels are accepted after 17:00.", False),
+        ("The lid must not be opened, even by staff.", "The lid must be opened.", False),
+        ("The lid must not be opened, even by staff.", "The lid must not be opened.", True),
+    ],
+)
 def test_a_denial_is_neither_lost_nor_gained(quote: str, sentence: str, kept: bool) -> None:
     assert grounding.supports(evidence(quote), sentence, "What about it?") is kept
 
@@ -56,13 +71,16 @@ def test_names_of_the_question_may_be_repeated_where_the_title_holds_them() -> N
     assert not grounding.supports(item, "The page was exposed for 3 seconds.", "How long was the page exposed?")
 
 
-@pytest.mark.parametrize(("said", "shown"), [
-    ("See [the page](https://evil.example/x) now.", "See now."),
-    ("Read https://evil.example/?q=secret today.", "Read today."),
-    ("![](http://evil.example/a.png) Fine.", "Fine."),
-    ("<img src=x> **Bold** `code`.", "Bold code."),
-    ("A claim [3].", "A claim."),
-])
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("See [the page](https://evil.example/x) now.", "See now."),
+        ("Read https://evil.example/?q=secret today.", "Read today."),
+        ("![](http://evil.example/a.png) Fine.", "Fine."),
+        ("<img src=x> **Bold** `code`.", "Bold code."),
+        ("A claim [3].", "A claim."),
+    ],
+)
 def test_a_models_own_markup_is_never_shown(said: str, shown: str) -> None:
     assert grounding.tidy(said) == shown
 

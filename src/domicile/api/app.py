@@ -18,7 +18,10 @@ from domicile.observability import Metrics
 def create_app(service: Service) -> FastAPI:
     """The ASGI application over a service's parts."""
     metrics = Metrics()
-    pools = {"searches": Workers("searches", *service.searches, metrics), "answers": Workers("answers", *service.answers, metrics)}
+    pools = {
+        "searches": Workers("searches", *service.searches, metrics),
+        "answers": Workers("answers", *service.answers, metrics),
+    }
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -26,7 +26,9 @@ def authenticate(request: Request) -> Principal:
     keys = service_of(request).keys
     if not keys.required():
         if request.url.hostname not in LOOPBACK_NAMES:
-            raise Forbidden("without keys the service answers to 127.0.0.1 and localhost only: `domicile keys create` makes a key")
+            raise Forbidden(
+                "without keys the service answers to 127.0.0.1 and localhost only: `domicile keys create` makes a key"
+            )
         return OWNER
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     principal = keys.authenticate(key.strip()) if scheme.lower() == "bearer" else None

@@ -101,8 +101,11 @@ async def chat(request: Request, body: ChatRequest, caller: Caller) -> Response:
         state.metrics.answered(answer)
         return JSONResponse(reply.whole(answer, state))
     first = await _unless_gone(request, _first(events))  # an error before the first piece still has its own status
-    return StreamingResponse(_lines(reply, first, events, state), media_type="text/event-stream",
-                             headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+    return StreamingResponse(
+        _lines(reply, first, events, state),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
+    )
 
 
 def _answer_request(request: Request, body: ChatRequest, caller: Principal, state: State) -> AnswerRequest:
@@ -146,7 +149,9 @@ async def _first(events: AsyncIterator[str | Answer]) -> str | Answer:
     return await anext(events)
 
 
-async def _lines(reply: _Reply, first: str | Answer, events: AsyncIterator[str | Answer], state: State) -> AsyncIterator[str]:
+async def _lines(
+    reply: _Reply, first: str | Answer, events: AsyncIterator[str | Answer], state: State
+) -> AsyncIterator[str]:
     yield reply.chunk({"role": "assistant", "content": ""})
     for line in reply.event(first, state):
         yield line
@@ -183,20 +188,38 @@ class _Reply:
     def whole(self, answer: Answer, state: State) -> dict[str, Any]:
         message = {"role": "assistant", "content": answer.answer, "annotations": self._annotations(answer)}
         choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
-        return {**self._head, "object": "chat.completion", "choices": [choice], "usage": wire.usage(answer),
-                "domicile": wire.answer(answer, state.service.regions)}
+        return {
+            **self._head,
+            "object": "chat.completion",
+            "choices": [choice],
+            "usage": wire.usage(answer),
+            "domicile": wire.answer(answer, state.service.regions),
+        }
 
     def plain(self, text: str) -> dict[str, Any]:
-        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop", "logprobs": None}
+        choice = {
+            "index": 0,
+            "message": {"role": "assistant", "content": text},
+            "finish_reason": "stop",
+            "logprobs": None,
+        }
         nothing = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
         return {**self._head, "object": "chat.completion", "choices": [choice], "usage": nothing}
 
     def _annotations(self, answer: Answer) -> list[dict[str, Any]]:
         """One ``url_citation`` for each citation; the indexes point at its first mark in the text."""
-        return [{"type": "url_citation", "url_citation": {
-            "url": citation_url(self._request, answer.collection, citation), "title": citation.title or citation.document,
-            "start_index": max(answer.answer.find(f"[{citation.n}]"), 0),
-            "end_index": max(answer.answer.find(f"[{citation.n}]"), 0) + len(f"[{citation.n}]")}} for citation in answer.citations]
+        return [
+            {
+                "type": "url_citation",
+                "url_citation": {
+                    "url": citation_url(self._request, answer.collection, citation),
+                    "title": citation.title or citation.document,
+                    "start_index": max(answer.answer.find(f"[{citation.n}]"), 0),
+                    "end_index": max(answer.answer.find(f"[{citation.n}]"), 0) + len(f"[{citation.n}]"),
+                },
+            }
+            for citation in answer.citations
+        ]
 
 
 def _side_reply(reply: _Reply, body: ChatRequest, state: State, caller: Principal) -> Response:
@@ -205,7 +228,12 @@ def _side_reply(reply: _Reply, body: ChatRequest, state: State, caller: Principa
         raise InvalidRequest("model", "unknown")
     if not body.stream:
         return JSONResponse(reply.plain("{}"))
-    lines = [reply.chunk({"role": "assistant", "content": ""}), reply.chunk({"content": "{}"}), reply.chunk({}, "stop"), "data: [DONE]\n\n"]
+    lines = [
+        reply.chunk({"role": "assistant", "content": ""}),
+        reply.chunk({"content": "{}"}),
+        reply.chunk({}, "stop"),
+        "data: [DONE]\n\n",
+    ]
     return StreamingResponse(iter(lines), media_type="text/event-stream")
 
 

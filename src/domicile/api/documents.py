@@ -36,14 +36,27 @@ pre{{white-space:pre-wrap;font:inherit}}small{{color:#666}}</style>
 async def document(request: Request, collection: str, uri: str, caller: Caller) -> Response:
     """A document's text: a page for a browser, else JSON. Absent and forbidden look the same."""
     state = state_of(request)
-    found, generation = await state.pools["searches"].run(lambda: _find(state.service.retriever, collection, uri, caller))
+    found, generation = await state.pools["searches"].run(
+        lambda: _find(state.service.retriever, collection, uri, caller)
+    )
     if "text/html" in request.headers.get("accept", ""):
-        page = _PAGE.format(title=html.escape(found.title or uri), uri=html.escape(uri), collection=html.escape(collection),
-                            generation=generation, text=html.escape(found.text))
+        page = _PAGE.format(
+            title=html.escape(found.title or uri),
+            uri=html.escape(uri),
+            collection=html.escape(collection),
+            generation=generation,
+            text=html.escape(found.text),
+        )
         return HTMLResponse(page, headers=_HEADERS)
     body: dict[str, Any] = {
-        "collection": collection, "generation": generation, "uri": found.uri, "title": found.title, "text": found.text,
-        "label": labels.to_json(found.label, state.service.regions), "origin": found.origin}
+        "collection": collection,
+        "generation": generation,
+        "uri": found.uri,
+        "title": found.title,
+        "text": found.text,
+        "label": labels.to_json(found.label, state.service.regions),
+        "origin": found.origin,
+    }
     return JSONResponse(body, headers=_HEADERS)
 
 

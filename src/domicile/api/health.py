@@ -39,7 +39,12 @@ def readiness(service: Service) -> dict[str, Any]:
     collections = {name: _collection(service, name) for name in service.indexes.names()}
     models = [service.embedder, service.answering.model_status()]
     ready = service.embedder.state == "ready" and all(row["generation"] is not None for row in collections.values())
-    return {"ready": ready, "models": {model.name: _model(model) for model in models}, "collections": collections, "sinks": {}}
+    return {
+        "ready": ready,
+        "models": {model.name: _model(model) for model in models},
+        "collections": collections,
+        "sinks": {},
+    }
 
 
 def _model(status: ModelStatus) -> dict[str, Any]:

@@ -40,8 +40,14 @@ class BodyLimit:
         await self._app(scope, counted, send)
 
     async def _refuse(self, send: Send) -> None:
-        body = json.dumps({"type": "about:blank", "title": "Content Too Large", "status": 413, "detail": self._detail}).encode()
-        headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
+        body = json.dumps(
+            {"type": "about:blank", "title": "Content Too Large", "status": 413, "detail": self._detail}
+        ).encode()
+        headers = [
+            (b"content-type", b"application/problem+json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+        ]
         await send({"type": "http.response.start", "status": 413, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 

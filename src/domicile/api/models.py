@@ -17,4 +17,7 @@ def models(request: Request, caller: Caller) -> dict[str, Any]:
     """The collections that this key may see."""
     service = service_of(request)
     names = [name for name in service.indexes.names() if service.collection(name).open_to(caller)]
-    return {"object": "list", "data": [{"id": name, "object": "model", "created": 0, "owned_by": "domicile"} for name in names]}
+    return {
+        "object": "list",
+        "data": [{"id": name, "object": "model", "created": 0, "owned_by": "domicile"} for name in names],
+    }

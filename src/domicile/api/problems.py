@@ -78,7 +78,9 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    return problem(request, error.status_code, "NotFound" if error.status_code == 404 else "HTTPError", str(error.detail))
+    return problem(
+        request, error.status_code, "NotFound" if error.status_code == 404 else "HTTPError", str(error.detail)
+    )
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
@@ -86,11 +88,22 @@ async def _unexpected(request: Request, error: Exception) -> JSONResponse:
     return problem(request, 500, "InternalError", "something went wrong here; the service's log says more")
 
 
-def problem(request: Request, status: int, kind: str, detail: str, field: str | None = None, headers: dict[str, str] | None = None) -> JSONResponse:
+def problem(
+    request: Request,
+    status: int,
+    kind: str,
+    detail: str,
+    field: str | None = None,
+    headers: dict[str, str] | None = None,
+) -> JSONResponse:
     """One error body, in the form of the route."""
     if request.url.path.startswith(_OPENAI_ROUTES):
         family = "invalid_request_error" if status < 500 else "server_error"
-        return JSONResponse({"error": {"message": detail, "type": family, "param": field, "code": kind}}, status, headers)
+        return JSONResponse(
+            {"error": {"message": detail, "type": family, "param": field, "code": kind}}, status, headers
+        )
     title = HTTPStatus(status).phrase if status in set(HTTPStatus) else "Client Closed Request"
     body: dict[str, object] = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": kind}
-    return JSONResponse(body | ({"field": field} if field else {}), status, headers, media_type="application/problem+json")
+    return JSONResponse(
+        body | ({"field": field} if field else {}), status, headers, media_type="application/problem+json"
+    )

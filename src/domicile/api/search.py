@@ -27,6 +27,7 @@ async def search(request: Request, body: SearchRequest, caller: Caller) -> dict[
     """The passages that fit a question and that the caller may read."""
     state = state_of(request)
     result = await state.pools["searches"].run(
-        lambda: state.service.retriever.search(body.query, body.collection, caller, body.mode, body.top_k))
+        lambda: state.service.retriever.search(body.query, body.collection, caller, body.mode, body.top_k)
+    )
     state.metrics.searched(result)
     return wire.search_result(result, state.service.regions)

@@ -17,12 +17,17 @@ LOAD_SECONDS = 60.0
 
 
 def main(argv: Sequence[str]) -> int:
-    flags = parser("domicile ask", "Ask a collection. The answer comes with quotes that were checked against the source.",
-                   '  domicile ask "How many days of parental leave?" --collection handbook\n'
-                   '  domicile ask "Who may see the minutes?" --collection handbook --mode extractive --groups board --json')
+    flags = parser(
+        "domicile ask",
+        "Ask a collection. The answer comes with quotes that were checked against the source.",
+        '  domicile ask "How many days of parental leave?" --collection handbook\n'
+        '  domicile ask "Who may see the minutes?" --collection handbook --mode extractive --groups board --json',
+    )
     flags.add_argument("question")
     flags.add_argument("--collection", required=True, metavar="C")
-    flags.add_argument("--mode", choices=("auto", "extractive", "generate"), default="auto", help="extractive runs no language model")
+    flags.add_argument(
+        "--mode", choices=("auto", "extractive", "generate"), default="auto", help="extractive runs no language model"
+    )
     flags.add_argument("--regions", metavar="R,S", help="allow only these regions for this question; flags only narrow")
     add_principal_flags(flags)
     flags.set_defaults(handler=_ask)
@@ -32,7 +37,9 @@ def main(argv: Sequence[str]) -> int:
 def _ask(parsed: argparse.Namespace, console: Console) -> int:
     home = Home.open(console.home, console.environment)
     raw = {} if parsed.regions is None else {"regions": parsed.regions.split(",")}
-    request = AnswerRequest(parsed.question, parsed.collection, principal_of(parsed), parsed.mode, labels.parse(raw, home.regions))
+    request = AnswerRequest(
+        parsed.question, parsed.collection, principal_of(parsed), parsed.mode, labels.parse(raw, home.regions)
+    )
     indexes = home.indexes()
     indexes.pin(request.collection, request.principal)  # an unknown collection is said before a model is loaded
     embedder = home.embedder()
@@ -56,4 +63,6 @@ def _show(given: Answer, home: Home, console: Console) -> None:
     console.say(given.answer)
     for citation in given.citations:
         page = f", p. {citation.page}" if citation.page else ""
-        console.say(f"\n[{citation.n}] {citation.title} ({citation.document}{page}, characters {citation.start} to {citation.end})")
+        console.say(
+            f"\n[{citation.n}] {citation.title} ({citation.document}{page}, characters {citation.start} to {citation.end})"
+        )

@@ -11,7 +11,11 @@ from domicile.errors import Damaged
 
 
 def main(argv: Sequence[str]) -> int:
-    flags = parser("domicile collections", "List the collections of this home and what serves of each.", "  domicile collections --json")
+    flags = parser(
+        "domicile collections",
+        "List the collections of this home and what serves of each.",
+        "  domicile collections --json",
+    )
     flags.set_defaults(handler=_list)
     return run(flags.parse_args(argv))
 
@@ -21,8 +25,10 @@ def _list(parsed: argparse.Namespace, console: Console) -> int:
     rows = [_row(home, name) for name in home.indexes().names()]
     console.result({"collections": rows})
     for row in rows:
-        console.say(f"{row['name']:<24} generation {row['generation'] or 'none'}  {row['documents']:,} documents  {row['chunks']:,} chunks"
-                    + (f"  ({row['trouble']})" if row["trouble"] else ""))
+        console.say(
+            f"{row['name']:<24} generation {row['generation'] or 'none'}  {row['documents']:,} documents  {row['chunks']:,} chunks"
+            + (f"  ({row['trouble']})" if row["trouble"] else "")
+        )
     if not rows:
         console.say("No collections yet: `domicile ingest run SOURCE --collection NAME` makes one.")
     return 0
@@ -33,5 +39,11 @@ def _row(home: Home, name: str) -> dict[str, object]:
         manifest, trouble = home.generations(name).newest_intact()
     except Damaged as error:
         return {"name": name, "generation": None, "documents": 0, "chunks": 0, "embedder": None, "trouble": str(error)}
-    return {"name": name, "generation": manifest.generation, "documents": manifest.counts.documents, "chunks": manifest.counts.chunks,
-            "embedder": manifest.embedder.name, "trouble": trouble}
+    return {
+        "name": name,
+        "generation": manifest.generation,
+        "documents": manifest.counts.documents,
+        "chunks": manifest.counts.chunks,
+        "embedder": manifest.embedder.name,
+        "trouble": trouble,
+    }

@@ -14,8 +14,13 @@ from domicile.errors import UsageError
 def main(argv: Sequence[str]) -> int:
     flags = parser("domicile keys", "API keys: created once, shown once, stored as a hash.")
     actions = flags.add_subparsers(required=True, metavar="create|revoke")
-    create = subparser(actions, "create", _create, "make a key; it is shown only now",
-                       "  domicile keys create --tenant default --groups hr,board --json")
+    create = subparser(
+        actions,
+        "create",
+        _create,
+        "make a key; it is shown only now",
+        "  domicile keys create --tenant default --groups hr,board --json",
+    )
     create.add_argument("--tenant", default="default", metavar="T")
     create.add_argument("--groups", default="", metavar="A,B", help="the groups that the bearer belongs to")
     create.add_argument("--budget", type=float, metavar="USD", help="money per day that hosted answers may cost")
@@ -31,7 +36,9 @@ def _create(parsed: argparse.Namespace, console: Console) -> int:
     home = Home.open(console.home, console.environment)
     made = home.keys().create(parsed.tenant, split_groups(parsed.groups), parsed.budget)
     console.result({"id": made.id, "key": made.key})
-    console.say(f"id   {made.id}\nkey  {made.key}\n\nSend it as `Authorization: Bearer …`. It is not stored and cannot be shown again.")
+    console.say(
+        f"id   {made.id}\nkey  {made.key}\n\nSend it as `Authorization: Bearer …`. It is not stored and cannot be shown again."
+    )
     return 0
 
 

@@ -9,7 +9,9 @@ from domicile.domain import OWNER, Principal
 
 def add_principal_flags(flags: argparse.ArgumentParser) -> None:
     """``--tenant`` and ``--groups``."""
-    flags.add_argument("--tenant", metavar="T", help="ask as a member of this tenant only (default: the owner, who sees all)")
+    flags.add_argument(
+        "--tenant", metavar="T", help="ask as a member of this tenant only (default: the owner, who sees all)"
+    )
     flags.add_argument("--groups", metavar="A,B", help="ask as a member of these groups only; empty for none")
 
 

@@ -12,9 +12,12 @@ from domicile.console import Console, parser, run
 
 
 def main(argv: Sequence[str]) -> int:
-    flags = parser("domicile search", "Find the passages of a collection that fit a question.",
-                   '  domicile search "parental leave" --collection handbook\n'
-                   '  domicile search "invoice 4711" --collection handbook --mode lexical --top 3 --json')
+    flags = parser(
+        "domicile search",
+        "Find the passages of a collection that fit a question.",
+        '  domicile search "parental leave" --collection handbook\n'
+        '  domicile search "invoice 4711" --collection handbook --mode lexical --top 3 --json',
+    )
     flags.add_argument("query", help="the question; nothing in it is query syntax")
     flags.add_argument("--collection", required=True, metavar="C")
     flags.add_argument("--mode", choices=("hybrid", "dense", "lexical"), default="hybrid")

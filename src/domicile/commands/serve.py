@@ -18,8 +18,11 @@ GRACE_SECONDS = 20
 
 
 def main(argv: Sequence[str]) -> int:
-    flags = parser("domicile serve", "Serve the OpenAI-compatible API. Without keys it answers on loopback only.",
-                   "  domicile serve\n  domicile serve --host 0.0.0.0 --port 8080   # after `domicile keys create`")
+    flags = parser(
+        "domicile serve",
+        "Serve the OpenAI-compatible API. Without keys it answers on loopback only.",
+        "  domicile serve\n  domicile serve --host 0.0.0.0 --port 8080   # after `domicile keys create`",
+    )
     flags.add_argument("--host", default="127.0.0.1")
     flags.add_argument("--port", type=int, default=8000)
     flags.set_defaults(handler=_serve)
@@ -36,7 +39,9 @@ def _serve(parsed: argparse.Namespace, console: Console) -> int:
     prepare_home(console.home)
     keys = home.keys()
     if not keys.required() and not _is_loopback(parsed.host):
-        raise ConfigError(f"--host {parsed.host}: without keys the service answers on loopback only: `domicile keys create` makes one")
+        raise ConfigError(
+            f"--host {parsed.host}: without keys the service answers on loopback only: `domicile keys create` makes one"
+        )
     listening = _listen(parsed.host, parsed.port)
     embedder = home.embedder()  # damaged: exit 6 before the first request
     embedder.embed(["ready"], "query")
@@ -47,15 +52,32 @@ def _serve(parsed: argparse.Namespace, console: Console) -> int:
     retriever = home.retriever(indexes, embedder)
     settings = home.settings
     service = Service(
-        indexes=indexes, retriever=retriever, answering=home.answering(retriever, embedder, llm), keys=keys, regions=home.regions,
-        embedder=ModelStatus(embedder.name, "embedder", "ready"), collection=home.collection,
-        max_body_bytes=settings.server.max_body_bytes, searches=(settings.server.concurrency, settings.server.queue),
+        indexes=indexes,
+        retriever=retriever,
+        answering=home.answering(retriever, embedder, llm),
+        keys=keys,
+        regions=home.regions,
+        embedder=ModelStatus(embedder.name, "embedder", "ready"),
+        collection=home.collection,
+        max_body_bytes=settings.server.max_body_bytes,
+        searches=(settings.server.concurrency, settings.server.queue),
         # one answer more than the model can take, so that it is the model's own queue that refuses
-        answers=(settings.answering.queue + 2, 0))
+        answers=(settings.answering.queue + 2, 0),
+    )
     logging.getLogger("domicile").setLevel(logging.INFO)
-    console.note(f"domicile: serving {', '.join(indexes.names()) or 'no collection yet'} on http://{parsed.host}:{listening.getsockname()[1]}/v1")
-    server = uvicorn.Server(uvicorn.Config(create_app(service), log_level="warning", access_log=False, server_header=False,
-                                           timeout_graceful_shutdown=GRACE_SECONDS, timeout_keep_alive=30))
+    console.note(
+        f"domicile: serving {', '.join(indexes.names()) or 'no collection yet'} on http://{parsed.host}:{listening.getsockname()[1]}/v1"
+    )
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(service),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            timeout_keep_alive=30,
+        )
+    )
     try:
         server.run(sockets=[listening])
     finally:
@@ -84,4 +106,6 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.listen(1024)
         return listening
     except (OSError, OverflowError) as error:
-        raise ConfigError(f"cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}: choose another with --host and --port") from None
+        raise ConfigError(
+            f"cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}: choose another with --host and --port"
+        ) from None

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from domicile.errors import ConfigError, DomicileError
 from domicile.files import storage_errors
@@ -83,6 +83,13 @@ Command = Callable[[Sequence[str]], int]
 Handler = Callable[[argparse.Namespace, Console], int]
 
 
+class OneLineParser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments in one line, and leaves the rest to ``--help``."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
 def common_flags() -> argparse.ArgumentParser:
     """The flags that stand before or after any subcommand; a parent for every parser."""
     flags = argparse.ArgumentParser(add_help=False)
@@ -101,7 +108,7 @@ def common_flags() -> argparse.ArgumentParser:
 
 def parser(prog: str, description: str, examples: str = "") -> argparse.ArgumentParser:
     """A parser with the common flags and, in its help, examples."""
-    return argparse.ArgumentParser(
+    return OneLineParser(
         prog=prog,
         description=description,
         epilog=f"examples:\n{examples}" if examples else None,

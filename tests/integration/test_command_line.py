@@ -152,6 +152,9 @@ def test_failures_are_listed_and_the_rest_goes_on(shell: Shell, documents: Path)
         (("ingest", "run", "nothing-here", "--collection", "docs"), "o such file or"),
         (("generations", "rollback", "--collection", "docs", "--to", "9"), "no generation 9"),
         (("keys", "revoke", "nobody"), "there is no key"),
+        (("search", "x"), "--collection"),
+        (("search", "x", "--collection", "docs", "--mode", "magic"), "hybrid"),
+        (("generations",), "list|verify|rollback"),
         (("serve", "--host", "0.0.0.0"), "without keys"),
     ],
 )

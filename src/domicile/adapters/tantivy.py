@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,7 +93,7 @@ class LexicalWriter:
         entry.add_text("document", document)
         for reader in (EVERYONE,) if readers is None else sorted(readers):
             entry.add_text("reader", reader)
-        entry.add_text("body", body)
+        entry.add_text("body", _folded(body))
         with self._writing():
             self._writer.add_document(entry)
 
@@ -141,6 +142,14 @@ def _clone(source: Path, target: Path) -> None:
             os.link(file, target / file.name)
 
 
+def _folded(text: str) -> str:
+    """Compatible forms of a letter made one (ligatures, full width, decomposed accents), as documents mix them.
+
+    Half a surrogate pair, which is no text to tantivy, becomes a question mark.
+    """
+    return unicodedata.normalize("NFKC", text).encode("utf-8", "replace").decode("utf-8")
+
+
 class LexicalFolder:
     """A committed directory, mapped and read-only.
 
@@ -175,7 +184,7 @@ class LexicalFolder:
         """The best ``k`` (ref, BM25 score), best first, ties by ref. ``readers`` are the groups of who asks."""
         from tantivy import Query
 
-        question = question.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair is no text to tantivy
+        question = _folded(question)
         terms = self._query_words.analyze(question) or self._all_words.analyze(question)
         if not terms:
             return []

@@ -415,3 +415,11 @@ def test_a_request_may_go_on_after_its_generation_was_replaced_and_collected(she
         gc.collect()
     assert lexical(index, "pump") == ["a"]
     assert index.document("a", None) is not None
+
+
+def test_compatible_forms_of_a_letter_find_each_other(shelf: Shelf) -> None:
+    shelf.commit({"ligature.txt": "The oﬃce is closed.", "decomposed.txt": "Le cafe\u0301 ferme."})
+    index = shelf.reader().pin("c", OWNER)
+    assert lexical(index, "office") == ["ligature.txt"]
+    assert lexical(index, "caf\u00e9") == ["decomposed.txt"]
+    assert lexical(index, "cafe") == ["decomposed.txt"]

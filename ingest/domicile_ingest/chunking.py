@@ -14,7 +14,7 @@ from itertools import pairwise
 from math import ceil, inf
 
 from domicile.errors import DocumentError
-from domicile.ports import Embedder, SentenceSplitter
+from domicile.ports import Embedder, NewChunk, SentenceSplitter
 from domicile_ingest.parsing.parsed import Parsed
 from domicile_ingest.parsing.structure import Block, blocks
 
@@ -29,27 +29,6 @@ _FILL = 0.92  # sections beyond one passage are cut so that passages fill this p
 _LONG = 64
 # What a cut costs, on the scale of a passage that has twice its proper size (1.0).
 _ROW, _BLANK_LINE, _NOTE, _SENTENCE, _LINE, _AFTER_COLON, _WORD, _ANYWHERE = 0.05, 0.1, 0.15, 0.2, 0.25, 0.5, 1.0, 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkDraft:
-    """A passage before it has a label and a vector.
-
-    Attributes:
-        heading: the headings in force at its start, in full.
-        page: the page of its start; None where the document has no pages.
-        text: exactly ``parsed.text[start:end]``.
-        context: the header row of a table whose later rows these are.
-        embedded: what goes to the embedder, and nowhere beyond its window.
-    """
-
-    heading: tuple[str, ...]
-    page: int | None
-    start: int
-    end: int
-    text: str
-    context: str
-    embedded: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +48,7 @@ class _Section:
         return self.blocks[-1].end
 
 
-def chunk(parsed: Parsed, title: str, embedder: Embedder, splitter: SentenceSplitter) -> list[ChunkDraft]:
+def chunk(parsed: Parsed, title: str, embedder: Embedder, splitter: SentenceSplitter) -> list[NewChunk]:
     """Cut a document into passages, in order; a function of its arguments alone.
 
     Raises:
@@ -115,7 +94,7 @@ class _Chunker:
         self._page_starts = [page.start for page in parsed.pages]
         self._lengths: dict[str, int] = {}
 
-    def drafts(self) -> list[ChunkDraft]:
+    def drafts(self) -> list[NewChunk]:
         return [draft for section in self._sections() for draft in self._cut(section)]
 
     # Sections
@@ -159,7 +138,7 @@ class _Chunker:
 
     # Cutting
 
-    def _cut(self, section: _Section) -> Iterator[ChunkDraft]:
+    def _cut(self, section: _Section) -> Iterator[NewChunk]:
         prefix = self._prefix(section.path)
         budget = self._window - self._length(prefix)
         if self._size(section) <= budget:
@@ -235,13 +214,13 @@ class _Chunker:
 
     # Passages
 
-    def _draft(self, section: _Section, prefix: str, start: int, end: int, context: str) -> Iterator[ChunkDraft]:
+    def _draft(self, section: _Section, prefix: str, start: int, end: int, context: str) -> Iterator[NewChunk]:
         start, end = _trim(self._text, start, end)
         if start == end:
             return
         text = self._text[start:end]
-        embedded = "\n".join(part for part in (prefix, context, text) if part)
-        if len(self._embedder.pieces(embedded)) > self._window:
+        indexed = "\n".join(part for part in (prefix, context, text) if part)
+        if len(self._embedder.pieces(indexed)) > self._window:
             # A word that was one unknown piece may be many known ones once it is cut.
             if end - start < 2:
                 raise AssertionError(f"a passage of one character exceeds {self._window} word pieces: {prefix!r}")
@@ -252,7 +231,7 @@ class _Chunker:
         page = (
             self._parsed.pages[max(0, bisect_right(self._page_starts, start) - 1)].number if self._page_starts else None
         )
-        yield ChunkDraft(section.path, page, start, end, text, context, embedded)
+        yield NewChunk(section.path, page, start, end, text, context, indexed)
 
     def _middle(self, start: int, end: int) -> int:
         middle = (start + end) // 2

@@ -182,7 +182,7 @@ class Pipeline:
     def _prepare(self, run: _Run, item: Item) -> _Ready:
         parsed = _parsed(item)
         label, warnings = self._labeller.label(item.uri, run.outside, parsed.label)
-        chunks = chunks_of(parsed, self._embedder, self._splitter)
+        chunks = chunk(parsed, parsed.title, self._embedder, self._splitter)
         if not chunks:
             raise DocumentError("empty", "the document holds no text")
         run.warnings += warnings
@@ -238,11 +238,3 @@ def _parsed(item: Item) -> Parsed:
 
 def _document(item: Item, parsed: Parsed, label: Label) -> Document:
     return Document(item.uri, parsed.title, parsed.text, label, item.digest)
-
-
-def chunks_of(parsed: Parsed, embedder: Embedder, splitter: SentenceSplitter) -> list[NewChunk]:
-    """The chunks of a parsed document, ready to be embedded."""
-    return [
-        NewChunk(draft.heading, draft.page, draft.start, draft.end, draft.text, draft.context, draft.embedded)
-        for draft in chunk(parsed, parsed.title, embedder, splitter)
-    ]

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from typing import Any, NoReturn
 
 from domicile.errors import ConfigError, DomicileError
 from domicile.files import storage_errors
+
+
+LINE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,31 +56,47 @@ class Console:
             sys.stdout.flush()
 
     @contextmanager
-    def progress(self, what: str, total: float | None) -> Iterator[Callable[[float], None]]:
-        """A bar with rate and ETA on stderr for anything that may take longer than two seconds.
+    def progress(self, what: str, total: float) -> Iterator[Callable[[float], None]]:
+        """Show how far something is, with rate and ETA: a bar on a terminal, else a line every ten seconds. On stderr.
 
-        Yields a function that advances it. Nothing is drawn where stderr is not a terminal.
+        Yields a function that advances it.
         """
         from rich.console import Console as RichConsole
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-        )
         rich = RichConsole(stderr=True)
-        with Progress(*columns, console=rich, disable=not rich.is_terminal, transient=True) as bars:
+        if not rich.is_terminal:
+            yield _Lines(what, total, self.note).advance
+            return
+        rate = TextColumn("{task.fields[rate]}")
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
+        with Progress(*columns, console=rich, transient=True) as bars:
             task = bars.add_task(what, total=total, rate="")
 
             def advance(amount: float) -> None:
-                bars.advance(task, amount)
-                if speed := bars.tasks[0].speed:
-                    bars.update(task, rate=f"{speed:,.0f}/s")
+                bars.update(task, advance=amount, rate=f"{bars.tasks[0].speed or 0:,.0f}/s")
 
             yield advance
+
+
+class _Lines:
+    """Progress for logs: a line now and then."""
+
+    def __init__(self, what: str, total: float, note: Callable[[str], None]) -> None:
+        self._what, self._total, self._note = what, total, note
+        self._done = 0.0
+        self._started = self._said = time.monotonic()
+
+    def advance(self, amount: float) -> None:
+        self._done += amount
+        now = time.monotonic()
+        if now - self._said >= LINE_SECONDS:
+            self._said = now
+            rate = self._done / (now - self._started)
+            left = max(self._total - self._done, 0) / rate
+            self._note(
+                f"{self._what}: {self._done:,.0f} of {self._total:,.0f}, {rate:,.1f}/s, about {left:,.0f} s left"
+            )
 
 
 Command = Callable[[Sequence[str]], int]

@@ -147,7 +147,11 @@ class NewChunk:
     """A chunk on its way into an index.
 
     Attributes:
-        indexed: what is embedded and searched: title, heading path, context and text.
+        heading: the headings in force at its start, in full.
+        page: the page of its start; ``None`` where the document has no pages.
+        text: exactly ``document.text[start:end]``.
+        context: the header row of a table whose later rows these are.
+        indexed: what is embedded and searched, within the embedder's window: title, heading path, context and text.
     """
 
     heading: tuple[str, ...]

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from domicile.adapters.sentencex import SentencexSplitter
 from domicile.errors import DocumentError
+from domicile.ports import NewChunk
 from domicile.testing import HashEmbedder
-from domicile_ingest.chunking import ChunkDraft, chunk
+from domicile_ingest.chunking import chunk
 from domicile_ingest.parsing.parsed import Page, Parsed, clean
 from domicile_ingest.parsing.structure import blocks
 
@@ -37,19 +38,19 @@ class Subwords(HashEmbedder):
 
 def cut(
     text: str, *, title: str = "Title", markdown: bool = True, table: bool = False, most: int = 256
-) -> list[ChunkDraft]:
+) -> list[NewChunk]:
     embedder = Subwords(max_pieces=most)
     parsed = Parsed(title, clean(text), markdown=markdown, table=table)
     drafts = chunk(parsed, title, embedder, splitter)
     for draft in drafts:
         assert draft.text == parsed.text[draft.start : draft.end] == draft.text.strip() != ""
-        assert len(embedder.pieces(draft.embedded)) + 2 <= most
-        assert draft.embedded.endswith(draft.text)
+        assert len(embedder.pieces(draft.indexed)) + 2 <= most
+        assert draft.indexed.endswith(draft.text)
     assert drafts == chunk(parsed, title, embedder, splitter)
     return drafts
 
 
-def sizes(drafts: list[ChunkDraft]) -> list[int]:
+def sizes(drafts: list[NewChunk]) -> list[int]:
     return [len(HashEmbedder().pieces(draft.text)) for draft in drafts]
 
 
@@ -58,7 +59,7 @@ def test_what_fits_is_whole() -> None:
     (only,) = cut(text)
     assert only.text == text.partition("\n\n")[2]
     assert only.heading == ("Leave",)
-    assert only.embedded.startswith("Title\nLeave\nFirst paragraph.")
+    assert only.indexed.startswith("Title\nLeave\nFirst paragraph.")
 
 
 def test_a_long_paragraph_is_cut_evenly_at_sentence_ends() -> None:
@@ -124,13 +125,13 @@ def test_monsters_are_cut_somehow(monster: str) -> None:
 def test_titles_and_paths_leave_half_the_window_to_the_text() -> None:
     text = f"# {'Long heading ' * 20}\n\n## {'Longer heading ' * 20}\n\n### The end\n\n{SENTENCE * 30}"
     drafts = cut(text, title="Endless title " * 40, most=128)
-    assert all("The end" in draft.embedded for draft in drafts)
+    assert all("The end" in draft.indexed for draft in drafts)
     assert min(sizes(drafts)) > 30
 
 
 def test_a_title_that_repeats_as_heading_counts_once() -> None:
     (only,) = cut("# Leave policy\n\n## Sick\n\nCall in.", title="Leave policy")
-    assert only.embedded == "Leave policy\nSick\nCall in."
+    assert only.indexed == "Leave policy\nSick\nCall in."
     assert only.heading == ("Leave policy", "Sick")
 
 

@@ -13,7 +13,9 @@ EMBEDDER = HashEmbedder()
 
 
 def hit(rank: int, text: str, start: int = 0, heading: tuple[str, ...] = ()) -> Hit:
-    return Hit(rank, 1.0, Chunk(f"d{rank}#0", f"d{rank}", "Title", heading, None, start, start + len(text), text, LABEL))
+    return Hit(
+        rank, 1.0, Chunk(f"d{rank}#0", f"d{rank}", "Title", heading, None, start, start + len(text), text, LABEL)
+    )
 
 
 def select(question: str, *hits: Hit) -> Selection:

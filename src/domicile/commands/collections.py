@@ -26,7 +26,8 @@ def _list(parsed: argparse.Namespace, console: Console) -> int:
     console.result({"collections": rows})
     for row in rows:
         console.say(
-            f"{row['name']:<24} generation {row['generation'] or 'none'}  {row['documents']:,} documents  {row['chunks']:,} chunks"
+            f"{row['name']:<24} generation {row['generation'] or 'none'}"
+            f"  {row['documents']:,} documents  {row['chunks']:,} chunks"
             + (f"  ({row['trouble']})" if row["trouble"] else "")
         )
     if not rows:

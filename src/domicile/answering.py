@@ -71,7 +71,7 @@ class Limits:
 
 @dataclass(slots=True)
 class _Draft:
-    """An answer while it is being made."""
+    """An answer while it is being made. ``enough`` stops the language model at its next token, and it still counts them."""
 
     index: Index
     prompt: Prompt
@@ -81,6 +81,7 @@ class _Draft:
     deadline: float
     cancelled: Callable[[], bool]
     text: str = ""
+    enough: bool = False
     usage: Usage = field(default_factory=Usage)
 
     def say(self, piece: str) -> str:
@@ -161,9 +162,10 @@ class Answering:
         best = draft.prompt.evidence[0]
         try:
             for sentence in self._sentences(draft):
-                if not grounding.supports(best, sentence, draft.prompt.question):
-                    break
-                yield draft.say(f"{' ' if draft.text else ''}{sentence} [{best.n}]")
+                if grounding.supports(best, sentence, draft.prompt.question):
+                    yield draft.say(f"{' ' if draft.text else ''}{sentence} [{best.n}]")
+                else:
+                    draft.enough = True
         except (ModelMissing, Damaged, ModelSlow):
             if not draft.text:
                 yield from self._quote(draft, "extractive", receiver=None, degraded="model")
@@ -180,25 +182,26 @@ class Answering:
         pieces = self._local.generate(
             draft.prompt,
             max_tokens=self._limits.max_tokens,
-            cancelled=lambda: draft.cancelled() or self._clock() > draft.deadline,
+            cancelled=lambda: draft.enough or draft.cancelled() or self._clock() > draft.deadline,
         )
         buffer = ""
         said = 0
         for piece in pieces:
             if isinstance(piece, Usage):
                 draft.usage = piece
-            elif said < MAX_SENTENCES:
-                buffer += piece
-                while said < MAX_SENTENCES and (split := grounding.next_sentence(buffer)) is not None:
-                    buffer, said = split[1], said + 1
-                    yield grounding.tidy(split[0])
+                continue
+            buffer += piece
+            while not draft.enough and (split := grounding.next_sentence(buffer)) is not None:
+                buffer, said = split[1], said + 1
+                yield grounding.tidy(split[0])
+                draft.enough = draft.enough or said == MAX_SENTENCES
         if draft.cancelled():
             raise Cancelled("the caller went away")
         if self._clock() > draft.deadline:
             self._slow_until = self._clock() + SLOW_SECONDS
             raise ModelSlow(f"the language model missed the deadline of {self._limits.deadline:g} s")
         rest = grounding.tidy(buffer)
-        if said < MAX_SENTENCES and rest.endswith((".", "!", "?")):
+        if not draft.enough and rest.endswith((".", "!", "?")):
             yield rest
 
     def _quote(

@@ -20,7 +20,6 @@ from typing import Any, NoReturn
 from domicile.errors import ConfigError, DomicileError
 from domicile.files import storage_errors
 
-
 LINE_SECONDS = 10.0
 
 

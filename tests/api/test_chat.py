@@ -96,12 +96,15 @@ def test_stream_has_the_form_that_all_clients_accept(service: Served) -> None:
 
 
 def test_what_no_quote_supports_is_replaced_by_the_quote(tmp_path: Path) -> None:
-    llm = ScriptedGenerator(["Parental leave lasts 52 weeks in Utrecht."])
+    llm = ScriptedGenerator(["Parental leave lasts 52 weeks in Utrecht. And then it goes on and on for ever."])
     with served(service_over(home_with(tmp_path), llm)) as service:
         given = ask(service).json()["domicile"]
     assert given["grounded"] == "replaced"
     assert given["decision"]["route"] == "local"
     assert "52" not in given["answer"]
+    # stopped at the first sentence, and what it had written by then is counted
+    assert 7 <= given["usage"]["completion_tokens"] <= 9
+    assert given["usage"]["prompt_tokens"] > 0
     assert LEAVE in given["answer"]
 
 

@@ -51,7 +51,7 @@ class EvidenceSelector:
         Args:
             nearest: the cosine of the nearest chunk, see ``confidence``.
         """
-        sentences = self._sentences(hits)
+        sentences = self._sentences(hits, set(words(question.text)))
         if not sentences:
             return Selection((), 0.0)
         vectors = self._embedder.embed(
@@ -68,12 +68,12 @@ class EvidenceSelector:
         scored = float(cosines[order[0]]), float(overlaps[order[0]])
         return Selection(tuple(chosen), confidence(*scored, nearest), scored)
 
-    def _sentences(self, hits: Sequence[Hit]) -> list[Evidence]:
+    def _sentences(self, hits: Sequence[Hit], asked: set[str]) -> list[Evidence]:
         found: list[Evidence] = []
         for hit in hits[:MAX_CHUNKS]:
             for start, end in self._splitter.split(hit.chunk.text):
                 text = hit.chunk.text[start:end]
-                if len(text) >= MIN_CHARACTERS and not text.startswith("#") and not text.isupper():
+                if _may_answer(text, asked):
                     found.append(
                         Evidence(
                             0,
@@ -86,6 +86,14 @@ class EvidenceSelector:
                         )
                     )
         return found[:MAX_SENTENCES]
+
+
+def _may_answer(text: str, asked: set[str]) -> bool:
+    """Headings and scraps do not, nor what hardly says more than the question: a number, or two more words."""
+    if len(text) < MIN_CHARACTERS or text.startswith("#") or text.isupper():
+        return False
+    added = set(words(text)) - asked
+    return len(added) > 1 or any(word[0].isdigit() for word in added)
 
 
 def _context(chunk: Chunk) -> str:

@@ -42,6 +42,11 @@ def test_headings_and_scraps_are_no_evidence() -> None:
     assert [item.text for item in select("parental leave", hit(1, text)).evidence] == ["Parental leave lasts 26 weeks."]
 
 
+def test_a_sentence_that_only_repeats_the_question_is_no_evidence() -> None:
+    text = "What is the naptime? naptime (integer). The naptime is 60."
+    assert [item.text for item in select("What is the naptime?", hit(1, text)).evidence] == ["The naptime is 60."]
+
+
 def test_what_one_question_may_embed_is_bounded() -> None:
     many = " ".join(f"Sentence number {i} is here." for i in range(100))
     chosen = select("sentence", *(hit(rank, many.replace("here", f"in {rank}")) for rank in range(1, 9)))

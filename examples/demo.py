@@ -15,7 +15,7 @@ COLLECTION = "handbook"
 QUESTIONS = (
     "How quickly does the standby Corrant 8 take over when the active one fails?",
     "How many days a year may I work from another EU country?",
-    "For how long was the Overlook diagnostic page exposed?",
+    "What price may management negotiate for Project Alder?",
 )
 EXIT_SOME_FAILED = 3
 

@@ -11,7 +11,9 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
+from domicile import labels
 from domicile.domain import Collection, Document, Label
 from domicile.errors import DocumentError, UsageError
 from domicile.labels import PartialLabel
@@ -22,6 +24,9 @@ from domicile_ingest.parsing.parsed import Parsed
 from domicile_ingest.sources import Failure, Item, Source
 
 logger = logging.getLogger(__name__)
+
+_KEPT = "!"
+"""Marks the state of a document that was relabelled while it could not be read."""
 
 BATCH_CHUNKS = 512
 """Chunks embedded at once: enough to sort by length, little enough to keep the memory flat."""
@@ -133,6 +138,7 @@ class Pipeline:
                     self._embed(run)
                 advance(1)
             self._embed(run)
+            self._narrow_kept(run, source)
             self._delete_missing(run, options)
             commit = change.commit()
         run.counts["failed"] = len(run.failures)
@@ -201,11 +207,25 @@ class Pipeline:
         run.embedded += len(texts)
         run.waiting.clear()
 
+    def _narrow_kept(self, run: _Run, source: Source) -> None:
+        """A document that cannot be read now keeps its text, but not a wider label than what is said about it now.
+
+        Its state is marked, so that it is labelled anew as soon as it can be read.
+        """
+        failed = {failure.document for failure in run.failures}
+        for uri, old in run.states.items():
+            if old.origin == "run" and (uri in failed or (uri not in run.seen and uri.startswith(_hidden(run)))):
+                outside, _ = self._labeller.outside(source.file_of(uri))
+                state = self._state(outside)
+                if old.state not in (state, f"{state}{_KEPT}"):
+                    narrower = partial(labels.narrow, flags=labels.join_partial(outside))
+                    run.change.relabel(uri, narrower, f"{state}{_KEPT}")
+
     def _delete_missing(self, run: _Run, options: Options) -> None:
         """Delete what the source does not hold any more; what was put through the API has its own origin and stays."""
         if options.no_delete:
             return
-        hidden = tuple(failure.hides for failure in run.failures if failure.hides is not None)
+        hidden = _hidden(run)
         missing = [
             uri
             for uri, state in run.states.items()
@@ -219,6 +239,11 @@ class Pipeline:
         for uri in missing:
             run.change.delete(uri)
         run.counts["deleted"] = len(missing)
+
+
+def _hidden(run: _Run) -> tuple[str, ...]:
+    """The beginnings of the URIs that lie in what could not be read."""
+    return tuple(failure.hides for failure in run.failures if failure.hides is not None)
 
 
 def _parsed(item: Item) -> Parsed:

@@ -107,6 +107,13 @@ class Source:
         except (DocumentError, OSError, EOFError, zlib.error):
             return 1
 
+    def file_of(self, uri: str) -> str:
+        """The file that holds, or held, a document of this source."""
+        if self.single:
+            return self.files[0]
+        head = uri.split("#", 1)[0]
+        return head if _is_jsonl(head) else uri
+
     def _read(self, file: str) -> Iterator[Item | Failure]:
         try:
             check_name(file)

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from domicile.domain import Candidate, Chunk, Collection, Document, ModelStatus, Principal, Prompt, Usage
+from domicile.domain import Candidate, Chunk, Collection, Document, Label, ModelStatus, Principal, Prompt, Usage
 
 Vectors = NDArray[np.float32]
 """float32 of shape (texts, dimensions), rows of unit length."""
@@ -205,6 +205,10 @@ class IndexChange(Protocol):
         ...
 
     def delete(self, uri: str) -> None: ...
+
+    def relabel(self, uri: str, label: Callable[[Label], Label], state: str) -> None:
+        """Give a document of the current generation another label, made from the one it has; nothing is embedded."""
+        ...
 
     def commit(self) -> Commit:
         """Make the change durable and current.

@@ -13,8 +13,9 @@ from corpora import COLLECTION, EMBEDDER, REGIONS, Shelf, put
 
 from domicile import labels
 from domicile.adapters.sentencex import SentencexSplitter
-from domicile.domain import OWNER, Collection, Document, Label, Sensitivity
+from domicile.domain import OWNER, Chunk, Collection, Document, Label, Sensitivity
 from domicile.errors import EmbedderMismatch, UsageError
+from domicile.ports import Index
 from domicile.testing import HashEmbedder
 from domicile_ingest.labelling import Labeller
 from domicile_ingest.parsing.parsed import Parsed
@@ -107,6 +108,35 @@ def test_a_failed_document_keeps_its_last_good_version_and_is_listed(shelf: Shel
     assert document(shelf, "b.txt").text == "valve"
     (source / "b.txt").write_text("valve two")
     assert shelf.ingest(source).counts == counts(unchanged=2, changed=1)
+
+
+def test_a_document_that_cannot_be_read_keeps_its_text_but_no_wider_label(shelf: Shelf, source: Path) -> None:
+    sidecar = source / "b.txt.label.toml"
+    sidecar.write_text('sensitivity = "public"\nhosted = true\nregions = ["eu"]\n')
+    shelf.ingest(source)
+    (source / "b.txt").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
+    assert shelf.ingest(source).commit.generation == 1  # control: the same label, nothing to do
+    sidecar.write_text('sensitivity = "confidential"\ngroups = ["hr"]\n')
+    report = shelf.ingest(source)
+    assert (report.commit.generation, report.embedded, report.counts) == (2, 0, counts(unchanged=2, failed=1))
+    kept = document(shelf, "b.txt")
+    assert kept.text == "valve"
+    assert (kept.label.sensitivity, kept.label.groups) == (Sensitivity.CONFIDENTIAL, frozenset({"hr"}))
+    index = shelf.reader().pin("c", OWNER)
+    assert len(index.lexical("valve", 5, frozenset({"hr"}))) == 1
+    assert index.lexical("valve", 5, frozenset({"staff"})) == []
+    assert "b.txt" not in {chunk.document for chunk in found(index, "valve", frozenset({"staff"}))}
+    assert "b.txt" in {chunk.document for chunk in found(index, "valve", frozenset({"hr"}))}
+    assert shelf.ingest(source).commit.generation == 2
+    (source / "b.txt").write_text("valve")
+    sidecar.write_text('sensitivity = "public"\nhosted = true\nregions = ["eu"]\n')
+    assert shelf.ingest(source).counts == counts(unchanged=2, changed=1)
+    assert label(shelf, "b.txt").sensitivity == Sensitivity.PUBLIC
+
+
+def found(index: Index, text: str, readers: frozenset[str]) -> list[Chunk]:
+    vector = EMBEDDER.embed([text], "query")[0]
+    return index.chunks([candidate.ref for candidate in index.dense(vector, 9, readers)])
 
 
 def test_a_file_that_fails_for_its_name_or_kind_does_not_stop_the_rest(shelf: Shelf, source: Path) -> None:

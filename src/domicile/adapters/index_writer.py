@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from domicile.adapters.manifest import Counts, EmbedderEntry, FileEntry, Manifes
 from domicile.adapters.snapshot import Snapshot, ref_of
 from domicile.adapters.sqlite import ChunkStoreWriter
 from domicile.adapters.tantivy import LexicalWriter
-from domicile.domain import Collection, Document
+from domicile.domain import Chunk, Collection, Document, Label
 from domicile.errors import EmbedderMismatch
 from domicile.files import HashMemory, fsync_path, make_folders, writer_lock
 from domicile.ports import Commit, DocumentState, Embedder, NewChunk, Vectors
@@ -128,6 +129,19 @@ class Change:
         self._open_lexical().delete(uri)
         self._deleted.add(uri)
 
+    def relabel(self, uri: str, label: Callable[[Label], Label], state: str) -> None:
+        assert self._parent is not None
+        old, number, first = self._places[uri]
+        document = self._parent.document(uri, None)
+        assert document is not None
+        chunks = self._parent.chunks([ref_of(f"{number:06d}", row) for row in range(first, first + old.chunks)])
+        self.put(
+            replace(document, label=label(document.label)),
+            state,
+            [NewChunk(c.heading, c.page, c.start, c.end, c.text, c.context, _indexed(c)) for c in chunks],
+            self._parent.vectors(number, range(first, first + old.chunks)),
+        )
+
     def commit(self) -> Commit:
         if self._lexical is None:
             if self._parent is not None:
@@ -218,6 +232,11 @@ class Change:
                 (self._generations.folder / name).write_bytes(np.packbits(dead, bitorder="little").tobytes())
                 kept.append(SegmentEntry(id=entry.id, rows=entry.rows, tombstones=name, dead=int(dead.sum())))
         return kept
+
+
+def _indexed(chunk: Chunk) -> str:
+    """What the lexical index reads of a stored chunk."""
+    return "\n".join(part for part in (chunk.title, *chunk.heading, chunk.context, chunk.text) if part)
 
 
 class _NewSegment:

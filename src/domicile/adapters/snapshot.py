@@ -137,6 +137,10 @@ class Snapshot:
             if segment.alive[first]
         }
 
+    def vectors(self, segment: int, rows: range) -> Vectors:
+        """The stored vectors of these rows of a segment."""
+        return self._segments[segment].vectors.rows(rows)
+
     def alive(self, segment: int) -> NDArray[np.bool_]:
         return self._segments[segment].alive
 

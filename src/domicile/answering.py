@@ -174,7 +174,7 @@ class Answering:
         if not draft.text:
             yield from self._quote(draft, "replaced", receiver=self._local)
             return
-        yield draft.say("\n\n" + prompts.quote_block(best))
+        yield draft.say("\n\n" + prompts.quote_block(best.text, best.n))
         yield _finish(draft, "kept", (best,), self._local)
 
     def _sentences(self, draft: _Draft) -> Iterator[str]:

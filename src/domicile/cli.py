@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 
 from domicile import __version__
-from domicile.console import Command
+from domicile.console import Command, Console, settle_streams
+from domicile.errors import UsageError
 
 BUILT_IN = {
     "ask": "ask a collection; the answer comes with checked quotes",
@@ -36,20 +39,37 @@ def plugged_in() -> dict[str, EntryPoint]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``domicile``; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    settle_streams()
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            sys.stdout.flush()
+    except UsageError as error:
+        Console(Path(), "--json" in arguments, {}).fail("UsageError", str(error), str(error))
+        return error.exit_code
+    except BrokenPipeError:
+        # the reader of a pipe such as `| head` left; nothing more can be said to it
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")
+        return 0
+
+
+def _run(arguments: list[str]) -> int:
     points = plugged_in()
     flags, rest = _leading_flags(arguments)
     if rest and rest[0] in ("--version", "-V"):
         sys.stdout.write(f"domicile {__version__}\n")
         return 0
     name = rest[0] if rest else "--help"
+    commands = ", ".join(sorted({*BUILT_IN, *points}))
+    if not rest and "--json" in flags:
+        raise UsageError(f"domicile: no command: use one of {commands}")
     if name in ("--help", "-h", "help"):
         sys.stdout.write(_help(points))
+        sys.stdout.flush()
         return 0 if rest else 2
     if name not in BUILT_IN and name not in points:
-        sys.stderr.write(
-            f"domicile: there is no command {name!r}: use one of {', '.join(sorted({*BUILT_IN, *points}))}\n"
-        )
-        return 2
+        raise UsageError(f"domicile: there is no command {name!r}: use one of {commands}")
     command: Command = import_module(f"domicile.commands.{name}").main if name in BUILT_IN else points[name].load()
     return command([*flags, *rest[1:]])
 

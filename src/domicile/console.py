@@ -6,18 +6,19 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from domicile.errors import ConfigError, DomicileError
+from domicile.errors import ConfigError, DomicileError, StorageError, UsageError
 from domicile.files import storage_errors
 
 LINE_SECONDS = 10.0
@@ -40,8 +41,7 @@ class Console:
     def say(self, text: str = "") -> None:
         """A line of the result for people; nothing under ``--json``."""
         if not self.json:
-            sys.stdout.write(f"{text}\n")
-            sys.stdout.flush()
+            _write(f"{text}\n")
 
     def note(self, text: str) -> None:
         """A line beside the result: progress, a warning, advice. On stderr."""
@@ -51,8 +51,18 @@ class Console:
     def result(self, value: Mapping[str, Any]) -> None:
         """The one JSON object; nothing without ``--json``."""
         if self.json:
-            sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
-            sys.stdout.flush()
+            text = json.dumps(value, ensure_ascii=False)
+            try:
+                text.encode(sys.stdout.encoding or "utf-8")
+            except UnicodeEncodeError:  # a locale without these letters, or a path that is no text
+                text = json.dumps(value)
+            _write(f"{text}\n")
+
+    def fail(self, kind: str, line: str, message: str) -> None:
+        """What went wrong: one line on stderr, and the one JSON object."""
+        self.note(line)
+        with suppress(StorageError):  # stdout itself may be what cannot be written
+            self.result({"error": {"type": kind, "message": message}})
 
     @contextmanager
     def progress(self, what: str, total: float) -> Iterator[Callable[[float], None]]:
@@ -98,6 +108,31 @@ class _Lines:
             )
 
 
+def _write(text: str) -> None:
+    """
+    Raises:
+        StorageError: stdout is a file on a disk that refuses.
+    """
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # or the interpreter tries again when it ends
+        raise StorageError(f"cannot write to standard output: {error.strerror}") from error
+
+
+def settle_streams() -> None:
+    """Make stdout and stderr take any text: closed ones swallow it, narrow encodings escape it."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 Command = Callable[[Sequence[str]], int]
 Handler = Callable[[argparse.Namespace, Console], int]
 
@@ -106,7 +141,7 @@ class OneLineParser(argparse.ArgumentParser):
     """Says what is wrong with the arguments in one line, and leaves the rest to ``--help``."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        raise UsageError(f"{self.prog}: {message} (see {self.prog} --help)")
 
 
 def common_flags() -> argparse.ArgumentParser:
@@ -163,16 +198,11 @@ def run(parsed: argparse.Namespace) -> int:
         with storage_errors(str(console.home)):
             return handler(parsed, console)
     except DomicileError as error:
-        console.note(f"domicile: {error}")
-        console.result({"error": {"type": type(error).__name__, "message": str(error)}})
+        console.fail(type(error).__name__, f"domicile: {error}", str(error))
         return error.exit_code
     except KeyboardInterrupt:
-        console.note("domicile: interrupted")
+        console.fail("Interrupted", "domicile: interrupted", "interrupted")
         return 130
-    except BrokenPipeError:
-        # the reader of a pipe such as `| head` left; nothing more can be said to it
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")
-        return 0
 
 
 def prepare_home(home: Path) -> None:

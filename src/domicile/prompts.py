@@ -7,6 +7,7 @@ for every question, so their part of the attention cache is reused.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from domicile.domain import Evidence, Message, Prompt
@@ -18,6 +19,9 @@ MAX_QUOTES = 2
 MAX_FACT_CHARACTERS = 600
 SECOND_QUOTE_MARGIN = 0.05
 """A second quote is shown when its score is this close to the first one's."""
+
+_ACTIVE = re.compile(r"!\[|\]\(|<(?=[A-Za-z/!?])")
+_SHOWN = {"![": r"!\[", "](": r"]\(", "<": "&lt;"}  # a backslash of the text itself could undo one before "<"
 
 _RULE = "Answer the question in one short sentence. Use only words from the fact."
 _EXAMPLES: tuple[tuple[str, str], ...] = (
@@ -51,10 +55,11 @@ def _squeeze(text: str) -> str:
     return " ".join(text.split())
 
 
-def quote_block(evidence: Evidence) -> str:
-    """A piece of evidence as a Markdown quotation with its number."""
-    lines = evidence.text.split("\n")
-    return "\n".join(f"> {line}" for line in lines) + f" [{evidence.n}]"
+def quote_block(text: str, n: int) -> str:
+    """A quote as a Markdown quotation with its number. What would be a picture, a link or HTML is shown as it is written:
+    a document must not make its reader's browser fetch anything."""
+    shown = _ACTIVE.sub(lambda found: _SHOWN[found[0]], text)
+    return "\n".join(f"> {line}" for line in shown.split("\n")) + f" [{n}]"
 
 
 def best_quotes(evidence: Sequence[Evidence]) -> tuple[Evidence, ...]:

@@ -42,6 +42,7 @@ def test_once_a_key_exists_every_route_but_health_needs_one(tmp_path: Path) -> N
             assert reply.headers["WWW-Authenticate"] == "Bearer"
         assert get(service, "/v1/models", key).status_code == 200
         assert [get(service, path, None).status_code for path in ("/livez", "/readyz", "/metrics")] == [200, 200, 200]
+        assert get(service, "/openapi.json", None).status_code == 404
 
 
 def test_a_revoked_key_ends_at_once(tmp_path: Path) -> None:
@@ -70,6 +71,20 @@ def test_another_tenant_sees_no_collection(tmp_path: Path) -> None:
             absent = client.post("/v1/search", json={"collection": "nowhere", "query": "x"})
         assert forbidden.status_code == absent.status_code == 404
         assert forbidden.text.replace("handbook", "nowhere") == absent.text
+
+
+def test_a_frontends_side_request_tells_no_more_than_others(tmp_path: Path) -> None:
+    home = home_with(tmp_path, settings=SETTINGS)
+    member = home.keys().create("default", frozenset(), None).key  # of the tenant that unconfigured collections have
+    body = {"model": "handbook", "messages": [{"role": "user", "content": "### Task: a title"}]}
+    with served(service_over(home)) as service:
+        with service.client(keys_of(home)["staff"]) as client:
+            assert client.post("/v1/chat/completions", json=body).status_code == 200
+        with service.client(member) as client:
+            forbidden = client.post("/v1/chat/completions", json=body)
+            absent = client.post("/v1/chat/completions", json=body | {"model": "nowhere"})
+    assert forbidden.status_code == absent.status_code == 404
+    assert forbidden.text.replace("handbook", "nowhere") == absent.text
 
 
 def test_groups_decide_what_is_found_quoted_and_opened(tmp_path: Path) -> None:

@@ -153,6 +153,9 @@ def test_weak_evidence_abstains_in_words(service: Served) -> None:
         ({"domicile": {"regions": [" eu"]}}, 400, "regions"),
         ({"domicile": {"sensitivity": "secret"}}, 400, "sensitivity"),
         ({"domicile": {"colour": "blue"}}, 400, "domicile.colour"),
+        ({"domicile": {"hosted": 0}}, 400, "domicile.hosted"),
+        ({"domicile": {"hosted": "no"}}, 400, "domicile.hosted"),
+        ({"domicile": None}, 400, "domicile"),
     ],
 )
 def test_bad_input_is_refused_in_openais_form(
@@ -179,6 +182,23 @@ def test_a_malformed_residency_header_is_refused(service: Served) -> None:
         )
 
 
+def test_every_residency_header_counts_and_each_narrows(service: Served) -> None:
+    def regions(*headers: str) -> httpx.Response:
+        body = {
+            "model": "handbook",
+            "messages": [{"role": "user", "content": QUESTION}],
+            "domicile": {"mode": "extractive"},
+        }
+        with service.client() as client:
+            return client.post(
+                "/v1/chat/completions", json=body, headers=[("X-Domicile-Residency", header) for header in headers]
+            )
+
+    assert regions("local,eu").json()["domicile"]["decision"]["label"]["regions"] == ["local"]
+    assert regions("local,eu", "eu").json()["domicile"]["decision"]["label"]["regions"] == []
+    assert regions("local,eu", "EU").status_code == 400
+
+
 def test_flags_narrow_the_payloads_label(service: Served) -> None:
     label = ask(service, domicile={"regions": ["de"], "hosted": False}).json()["domicile"]["decision"]["label"]
     assert label["hosted"] is False
@@ -190,7 +210,8 @@ def test_tools_parts_and_unknown_fields_are_accepted(service: Served) -> None:
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": [{"type": "text", "text": QUESTION}]},
     ]
-    reply = ask(service, messages=messages, tools=[{"type": "function"}], temperature=0.3, verbosity="low")
+    nulls = {"stream": None, "stream_options": None, "n": None}
+    reply = ask(service, messages=messages, tools=[{"type": "function"}], temperature=0.3, verbosity="low", **nulls)
     assert reply.json()["choices"][0]["message"]["content"].startswith(LEAVE)
 
 
@@ -200,6 +221,32 @@ def test_a_frontends_side_request_retrieves_nothing(tmp_path: Path) -> None:
         reply = ask(service, f"### Task:\nGenerate a title.\n{QUESTION}")
     assert reply.json()["choices"][0]["message"]["content"] == "{}"
     assert llm.prompts == []
+
+
+def test_marks_in_a_quote_are_not_taken_for_citations(tmp_path: Path) -> None:
+    register = "Register entries [1] and [2] name the keeper of the valve archive."
+    home = home_with(tmp_path, {"a.txt": f"{register}\n", "b.txt": f"{register[:-1]} today.\n"})
+    with served(service_over(home)) as service:
+        reply = ask(service, "Which register entries name the keeper?", domicile={"mode": "extractive"}).json()
+    message = reply["choices"][0]["message"]
+    citations = reply["domicile"]["citations"]
+    assert len(citations) == len(message["annotations"]) == 2
+    for citation, annotation in zip(citations, message["annotations"], strict=True):
+        place = annotation["url_citation"]
+        assert message["content"][place["start_index"] : place["end_index"]] == f"[{citation['n']}]"
+        assert message["content"][: place["start_index"]].endswith(f"> {citation['quote']} ")
+
+
+def test_a_documents_pictures_links_and_html_are_shown_as_text(tmp_path: Path) -> None:
+    text = 'The valve ![plan](http://evil.example/a.png) and <img src="http://evil.example/b"> opens [at noon](http://evil.example).'
+    home = home_with(tmp_path, {"x.txt": text})
+    with served(service_over(home)) as service:
+        reply = ask(service, "When does the valve opens at noon plan?", domicile={"mode": "extractive"}).json()
+    given = reply["domicile"]
+    assert given["citations"][0]["quote"] == text
+    for active in ("![", "](", "<img"):
+        assert active not in given["answer"]
+    assert given["answer"].replace("\\", "").replace("&lt;", "<") == f"> {text} [1]"
 
 
 def test_a_full_model_queue_is_503_with_retry_after(tmp_path: Path) -> None:

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from services import Served, home_with, ingest, served, service_over, until
+from starlette.exceptions import HTTPException
+from starlette.types import Message, Receive, Scope, Send
+
+from domicile.api.middleware import BodyLimit
+from domicile.ports import Vectors
+from domicile.retrieval import Retriever
+from domicile.testing import HashEmbedder
 
 
 @pytest.fixture
@@ -47,6 +59,8 @@ def test_search_has_the_contracts_shape(service: Served) -> None:
         ({"query": "x", "top_k": 0}, "top_k"),
         ({"query": "x", "top_k": 201}, "top_k"),
         ({"query": "x", "top_k": 10**6}, "top_k"),
+        ({"query": "x", "top_k": True}, "top_k"),
+        ({"query": "x", "top_k": "5"}, "top_k"),
         ({"query": "x", "mode": "magic"}, "mode"),
         ({"query": "x", "colour": 1}, "colour"),
         ({"query": 7}, "query"),
@@ -84,9 +98,47 @@ def test_query_syntax_in_a_question_is_data(service: Served, query: str) -> None
 
 def test_broken_json_and_unknown_routes_are_problems(service: Served) -> None:
     with service.client() as client:
-        assert client.post("/v1/search", content=b"{").status_code == 400
+        broken = client.post("/v1/search", content=b"{", headers={"Content-Type": "application/json"})
+        assert (broken.status_code, broken.json()["field"]) == (400, "body")
+        untyped = client.post("/v1/search", content=b"{}")
+        assert untyped.status_code == 400
+        assert "application/json" in untyped.json()["detail"]
         assert client.get("/v1/nothing").status_code == 404
-        assert client.get("/v1/search").status_code == 405
+        wrong = client.get("/v1/search")
+        assert (wrong.status_code, wrong.headers["Allow"]) == (405, "POST")
+
+
+def test_probes_may_ask_with_head(service: Served) -> None:
+    with service.client() as client:
+        assert [client.head(path).status_code for path in ("/livez", "/readyz")] == [200, 200]
+
+
+@dataclass(frozen=True)
+class WaitingEmbedder(HashEmbedder):
+    """Embeds once it is released."""
+
+    asked: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    go: threading.Event = field(default_factory=threading.Event)
+
+    def embed(self, texts: Sequence[str], role: Literal["query", "document"]) -> Vectors:
+        self.asked.release()
+        assert self.go.wait(20)
+        return super().embed(texts, role)
+
+
+def test_a_service_that_has_much_to_do_is_ready_all_the_same(tmp_path: Path) -> None:
+    service, embedder = service_over(home_with(tmp_path)), WaitingEmbedder()
+    service = replace(service, retriever=Retriever(service.indexes, embedder), searches=(1, 0))
+    body = {"collection": "handbook", "query": "leave"}
+    with served(service) as running, running.client() as client, ThreadPoolExecutor(1) as other:
+        searching = other.submit(client.post, "/v1/search", json=body)
+        assert embedder.asked.acquire(timeout=10)
+        with running.client() as second:
+            assert second.post("/v1/search", json=body).status_code == 503  # the pool is full
+            ready = second.get("/readyz")
+        embedder.go.set()
+        assert searching.result().status_code == 200
+    assert (ready.status_code, ready.json()["ready"]) == (200, True)
 
 
 def test_bodies_are_bounded_declared_or_not(service: Served) -> None:
@@ -97,6 +149,32 @@ def test_bodies_are_bounded_declared_or_not(service: Served) -> None:
     with service.client() as client:
         assert client.post("/v1/search", content=b"x" * 200_000).status_code == 413
         assert client.post("/v1/search", content=endless()).status_code == 413
+
+
+def test_half_a_body_is_waited_for_no_longer_than_allowed() -> None:
+    seen: list[object] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(await receive())
+        with pytest.raises(HTTPException) as refused:
+            await receive()
+        seen.append(refused.value.status_code)
+
+    async def talk(*messages: Message) -> None:
+        coming = iter(messages)
+
+        async def receive() -> Message:
+            await asyncio.sleep(0 if (message := next(coming, None)) else 20)
+            return message or {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            seen.append(message)
+
+        await BodyLimit(app, 100, idle_seconds=0.05)({"type": "http", "headers": []}, receive, send)
+
+    half: Message = {"type": "http.request", "body": b"{", "more_body": True}
+    asyncio.run(talk(half))
+    assert seen == [half, 408]
 
 
 def test_ready_names_models_and_collections(service: Served) -> None:

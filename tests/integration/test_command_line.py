@@ -156,14 +156,48 @@ def test_failures_are_listed_and_the_rest_goes_on(shell: Shell, documents: Path)
         (("search", "x", "--collection", "docs", "--mode", "magic"), "hybrid"),
         (("generations",), "list|verify|rollback"),
         (("serve", "--host", "0.0.0.0"), "without keys"),
+        (("serve", "--port", "99999"), "--port"),
+        (("frobnicate",), "no command 'frobnicate'"),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_2(ready: Shell, arguments: tuple[str, ...], says: str) -> None:
-    done = ready(*arguments)
+    done = ready(*arguments, "--json")
     assert done.code == 2
-    assert done.out == ""
+    assert says in done.json["error"]["message"]
     assert len(done.err.strip().splitlines()) == 1
     assert says in done.err
+
+
+def test_without_json_a_failure_leaves_stdout_empty(ready: Shell) -> None:
+    for arguments in (("search", "x"), ("search", "x", "--collection", "nowhere"), ("frobnicate",)):
+        done = ready(*arguments)
+        assert (done.code, done.out) == (2, "")
+
+
+def test_odd_outputs_are_no_crash(ready: Shell) -> None:
+    """Closed, full, left by its reader, or of an encoding that lacks the letters."""
+    base = f"{DOMICILE} --home {ready.home}"
+
+    def bash(script: str) -> subprocess.CompletedProcess[str]:
+        environment = {"PATH": os.environ["PATH"], "PYTHONIOENCODING": "ascii"}
+        return subprocess.run(
+            ["bash", "-c", script], capture_output=True, text=True, check=False, timeout=60, env=environment
+        )
+
+    assert bash(f"{base} collections >&-").returncode == 0
+    for flags in ("", "--json"):
+        full = bash(f"{base} collections {flags} >/dev/full")
+        assert (full.returncode, len(full.stderr.splitlines())) == (1, 1)
+        assert "standard output" in full.stderr
+    for flags in ("collections", "--help", "collections --help"):
+        left = bash(f"{base} {flags} | true; exit ${{PIPESTATUS[0]}}")
+        assert (left.returncode, left.stderr) == (0, "")
+    unknown = bash(f"{base} keys revoke \u00e9\u4e00 --json")
+    assert unknown.returncode == 2
+    assert "\u00e9\u4e00" in json.loads(unknown.stdout)["error"]["message"]
+    found = bash(f"{base} search 'parental leave' --collection docs")
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "leave.md \\xb7 Leave" in found.stdout
 
 
 @pytest.mark.parametrize(
@@ -272,4 +306,3 @@ def test_help_shows_examples_for_every_command(shell: Shell) -> None:
     for command in ("ask", "search", "serve", "collections"):
         assert "examples:" in shell(command, "--help").out
     assert shell().code == 2
-    assert "there is no command" in shell("frobnicate").err

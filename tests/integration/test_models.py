@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import tiny_models
 from contract.generator_contract import STORY, ask, say
+from services import until
 
 from domicile.adapters.genai import GenaiGenerator
 from domicile.adapters.onnx import OnnxEmbedder
@@ -225,7 +226,23 @@ class TestLanguageModel:
         # Where the engine holds Python's global lock, it is one tick for all of the prompt.
         assert ticks > 10 * (time.monotonic() - began)
 
-    def test_a_killed_process_is_damage_and_stays_so(self, open_llm: Callable[[], ModelFolder]) -> None:
+    def test_a_killed_process_comes_back(self, open_llm: Callable[[], ModelFolder]) -> None:
+        before = children()
+        generator = GenaiGenerator(open_llm, "smollm2-135m", threads=1, wait_seconds=120, restart_seconds=0)
+        said = say(generator, max_tokens=2)
+        [child] = children() - before
+        os.kill(child, signal.SIGKILL)
+        until(lambda: child not in children())  # noticed, though nobody asked for anything
+        until(lambda: generator.status.state == "ready", seconds=60)
+        assert say(generator, max_tokens=2) == said
+        assert len(children() - before) == 1
+        generator.close()
+        assert children() <= before
+        assert generator.status.state == "missing"
+
+    def test_a_killed_process_is_damage_and_not_started_again_at_once(
+        self, open_llm: Callable[[], ModelFolder]
+    ) -> None:
         before = children()
         generator = GenaiGenerator(open_llm, "smollm2-135m", threads=1, wait_seconds=120)
         running = generator.generate(STORY, max_tokens=500, cancelled=lambda: False)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -35,27 +37,40 @@ def home(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Path:
     return home
 
 
-@pytest.fixture(scope="module")
-def process(home: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The running service and its address."""
+def start(home: Path) -> tuple[subprocess.Popen[str], str]:
+    """A service and its address; who calls reads its stderr, or does not."""
     started = subprocess.Popen(
-        [DOMICILE, "--home", home, "serve", "--port", "0"], stderr=subprocess.PIPE, text=True, env=dict(os.environ)
+        [DOMICILE, "--home", home, "serve", "--port", "0", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ),
     )
     assert started.stderr is not None
     line = started.stderr.readline()
     found = re.search(r"http://127\.0\.0\.1:\d+", line)
     assert found, line
+    return started, found[0]
+
+
+@pytest.fixture(scope="module")
+def process(home: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The running service and its address."""
+    started, address = start(home)
+    assert started.stderr is not None
+    assert started.stdout is not None
     drain = threading.Thread(target=started.stderr.read, daemon=True)
     drain.start()
     try:
-        with httpx.Client(base_url=found[0], trust_env=False) as client:
+        with httpx.Client(base_url=address, trust_env=False) as client:
             until(lambda: client.get("/readyz").json()["models"]["smollm2-135m"]["state"] == "ready", seconds=60)
-        yield started, found[0]
+        yield started, address
     finally:
         started.send_signal(signal.SIGTERM)
-        assert started.wait(30) in (0, -signal.SIGTERM)
+        assert started.wait(30) == 0
         drain.join(5)
         started.stderr.close()
+        started.stdout.close()
 
 
 @pytest.fixture
@@ -110,9 +125,37 @@ def test_it_opens_no_connection_but_its_own_port(
     assert {local_port for local_port, _ in ends} == {port}
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopping_ends_the_answer_under_way_and_then_the_service(home: Path, number: signal.Signals) -> None:
+    """Before it, clients talk nonsense, which must not fill a stderr that nobody reads."""
+    started, address = start(home)
+    port = int(address.rsplit(":", 1)[1])
+    body = {"model": "handbook", "messages": [{"role": "user", "content": QUESTION}], "stream": True}
+    try:
+        for _ in range(2_000 if number == signal.SIGTERM else 0):  # a pipe takes 64 KiB
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as nonsense:
+                nonsense.sendall(b"\0\r\n\r\n")
+                assert nonsense.recv(100).startswith(b"HTTP/1.1 400")
+        with httpx.Client(base_url=address, trust_env=False, timeout=20) as client:
+            until(lambda: client.get("/readyz").json()["models"]["smollm2-135m"]["state"] == "ready", seconds=60)
+            [child] = _family(started.pid)[1:]
+            with client.stream("POST", "/v1/chat/completions", json=body) as reply:
+                lines = reply.iter_lines()
+                assert next(lines).startswith("data: ")
+                started.send_signal(number)
+                assert [line for line in lines if line][-1] == "data: [DONE]"
+        out, err = started.communicate(timeout=30)
+    finally:
+        started.kill()
+        started.communicate()
+    assert (started.returncode, json.loads(out), err) == (0, {"stopped": True}, "")
+    assert not Path(f"/proc/{child}").exists()
+
+
 def _family(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
-    return [pid, *(int(child) for child in children)]
+    """A process and its children, whichever of its threads started them."""
+    lists = [task / "children" for task in Path(f"/proc/{pid}/task").iterdir()]
+    return [pid, *(int(child) for children in lists for child in children.read_text(encoding="ascii").split())]
 
 
 def _connections(pid: int) -> Iterator[tuple[int, str]]:

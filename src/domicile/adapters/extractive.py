@@ -18,5 +18,5 @@ class ExtractiveGenerator:
         for position, quote in enumerate(prompt.evidence):
             if cancelled():
                 break
-            yield ("\n\n" if position else "") + prompts.quote_block(quote)
+            yield ("\n\n" if position else "") + prompts.quote_block(quote.text, quote.n)
         yield Usage()

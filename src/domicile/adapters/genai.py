@@ -24,6 +24,8 @@ from domicile.models.artefact import ModelFolder
 from domicile.models.runtime import MUTE
 
 _POLL_SECONDS = 0.02
+_WATCH_SECONDS = 0.5
+"""How soon it is noticed that an idle process died."""
 _EXIT_SECONDS = 5.0
 _CLOSED = "the language model was closed"
 
@@ -51,7 +53,8 @@ class GenaiGenerator:
     """``ports.Generator`` on an onnxruntime-genai folder.
 
     One thread looks after one child process (``genai_child`` says why), which loads in the background and works off
-    one prompt after the other. Whatever breaks there shows in ``status`` and is never retried here.
+    one prompt after the other. Whatever breaks there shows in ``status``, and the prompt is never retried here; a
+    process that died after it had been ready is started again.
 
     Args:
         open_folder: verifies the model folder; called in the background.
@@ -59,6 +62,7 @@ class GenaiGenerator:
         threads: cores that a generation may use.
         queue_size: prompts that may wait while one is worked on.
         wait_seconds: how long ``generate`` waits for a model that is still loading.
+        restart_seconds: from one start of a process to the next, at least.
         clock: monotonic seconds.
     """
 
@@ -69,6 +73,7 @@ class GenaiGenerator:
         threads: int,
         queue_size: int = 8,
         wait_seconds: float = 0.0,
+        restart_seconds: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._open_folder = open_folder
@@ -76,6 +81,7 @@ class GenaiGenerator:
         self._threads = threads
         self._queue_size = queue_size
         self._wait_seconds = wait_seconds
+        self._restart_seconds = restart_seconds
         self._clock = clock
         self._numbers = itertools.count(1)
         self._changed = threading.Condition()  # guards everything below
@@ -85,6 +91,7 @@ class GenaiGenerator:
         self._job_seconds: float | None = None
         self._child: _Child | None = None
         self._closed = False
+        self._was_ready = False
         self._thread = threading.Thread(target=self._work, name=f"llm {name}", daemon=True)
         self._thread.start()
 
@@ -171,14 +178,27 @@ class GenaiGenerator:
         return kind(self._status.reason or f"the language model {self._name} is {self._status.state}")
 
     def _work(self) -> None:
-        """The thread: load, serve, and tell everybody who waits when it is over."""
-        try:
-            self._serve(self._load())
-            self._end("missing", _CLOSED)
-        except ModelMissing as error:
-            self._end("missing", str(error))
-        except Exception as error:
-            self._end("damaged", str(error) or type(error).__name__)
+        """The thread: load, serve, and tell everybody who waits when it is over; again, where it worked once."""
+        while True:
+            began = self._clock()
+            try:
+                self._serve(self._load())
+                self._end("missing", _CLOSED)
+            except ModelMissing as error:
+                self._end("missing", str(error))
+            except Exception as error:
+                self._end("damaged", str(error) or type(error).__name__)
+            if not self._was_ready or not self._rest(began + self._restart_seconds):
+                return
+
+    def _rest(self, until: float) -> bool:
+        """Wait before the next start; ``False`` where there is to be none."""
+        with self._changed:
+            while not self._closed and (left := until - self._clock()) > 0:
+                self._changed.wait(left)
+            if not self._closed:
+                self._status = ModelStatus(self._name, "llm", "loading")
+            return not self._closed
 
     def _load(self) -> _Child:
         folder = self._open_folder()
@@ -192,18 +212,19 @@ class GenaiGenerator:
             raise self._broken(folder.path, first.get("failed"), child)
         with self._changed:
             self._status = ModelStatus(self._name, "llm", "ready")
+            self._was_ready = True
             self._changed.notify_all()
         return child
 
     def _serve(self, child: _Child) -> None:
-        while (job := self._next()) is not None:
+        while (job := self._next(child)) is not None:
             self._run(child, job)
             with self._changed:
                 took = self._clock() - self._running[1] if self._running else 0.0
                 self._job_seconds = took if self._job_seconds is None else (self._job_seconds + took) / 2
                 self._running = None
 
-    def _next(self) -> _Job | None:
+    def _next(self, child: _Child) -> _Job | None:
         with self._changed:
             while not self._closed:
                 while self._waiting:
@@ -211,7 +232,9 @@ class GenaiGenerator:
                     if not job.stopped:
                         self._running = job, self._clock()
                         return job
-                self._changed.wait()
+                if child.has_ended():
+                    raise self._broken(child.folder, None, child)
+                self._changed.wait(_WATCH_SECONDS)
             return None
 
     def _run(self, child: _Child, job: _Job) -> None:
@@ -284,6 +307,9 @@ class _Child:
 
     def kill(self) -> None:
         self._process.kill()
+
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
 
     def epitaph(self) -> str:
         """How it ended, now that it says nothing any more."""

@@ -29,7 +29,7 @@ def create_app(service: Service) -> FastAPI:
         for pool in pools.values():
             pool.close()
 
-    app = FastAPI(title="domicile", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(title="domicile", version=__version__, lifespan=lifespan, openapi_url=None)
     app.state.domicile = State(service, metrics, pools)
     problems.install(app)
     for routes in (health, models, chat, search, documents):

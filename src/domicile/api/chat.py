@@ -17,7 +17,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from domicile import labels, wire
+from domicile import labels, prompts, wire
 from domicile.answering import AnswerRequest
 from domicile.api.auth import Caller
 from domicile.api.documents import citation_url
@@ -59,7 +59,7 @@ class ChatMessage(_Open):
 class Flags(BaseModel):
     """Residency flags of a request; they can only narrow."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     regions: list[str] | None = None
     sensitivity: str | None = None
     hosted: bool | None = None
@@ -72,13 +72,13 @@ class Flags(BaseModel):
 
 
 class StreamOptions(_Open):
-    include_usage: bool = False
+    include_usage: bool | None = False
 
 
 class ChatRequest(_Open):
     model: str
     messages: list[ChatMessage] = Field(max_length=MAX_MESSAGES)
-    stream: bool = False
+    stream: bool | None = False
     stream_options: StreamOptions | None = None
     domicile: Flags = Flags()
 
@@ -94,7 +94,8 @@ async def chat(request: Request, body: ChatRequest, caller: Caller) -> Response:
     asked = _answer_request(request, body, caller, state)
     reply = _Reply(request, body)
     if body.question().lstrip().startswith(SIDE_REQUEST):
-        return _side_reply(reply, body, state, caller)
+        await state.pools["searches"].run(lambda: state.service.indexes.pin(body.model, caller))
+        return _side_reply(reply, body)
     events = state.pools["answers"].stream(lambda gone: state.service.answering.answer(asked, gone))
     if not body.stream:
         answer = await _unless_gone(request, _last(events))
@@ -110,7 +111,7 @@ async def chat(request: Request, body: ChatRequest, caller: Caller) -> Response:
 
 def _answer_request(request: Request, body: ChatRequest, caller: Principal, state: State) -> AnswerRequest:
     flags = [body.domicile.partial(state.service.regions)]
-    if (header := request.headers.get("x-domicile-residency")) is not None:
+    for header in request.headers.getlist("x-domicile-residency"):
         flags.append(labels.parse({"regions": header.split(",")}, state.service.regions))
     if not body.question().strip():
         raise InvalidRequest("messages", "no question: the last message of role `user` is empty or missing")
@@ -207,25 +208,36 @@ class _Reply:
         return {**self._head, "object": "chat.completion", "choices": [choice], "usage": nothing}
 
     def _annotations(self, answer: Answer) -> list[dict[str, Any]]:
-        """One ``url_citation`` for each citation; the indexes point at its first mark in the text."""
+        """One ``url_citation`` for each citation; the indexes point at its first mark."""
         return [
             {
                 "type": "url_citation",
                 "url_citation": {
                     "url": citation_url(self._request, answer.collection, citation),
                     "title": citation.title or citation.document,
-                    "start_index": max(answer.answer.find(f"[{citation.n}]"), 0),
-                    "end_index": max(answer.answer.find(f"[{citation.n}]"), 0) + len(f"[{citation.n}]"),
+                    "start_index": mark,
+                    "end_index": mark + len(f"[{citation.n}]"),
                 },
             }
-            for citation in answer.citations
+            for citation, mark in zip(answer.citations, _marks(answer), strict=True)
         ]
 
 
-def _side_reply(reply: _Reply, body: ChatRequest, state: State, caller: Principal) -> Response:
+def _marks(answer: Answer) -> list[int]:
+    """Where the first mark of each citation begins. An answer ends with its quotes, and these may hold any text, also
+    such marks; before them stand only tidied sentences, which hold none but ours."""
+    blocks = [prompts.quote_block(citation.quote, citation.n) for citation in answer.citations]
+    end = len(answer.answer) - len("\n\n".join(blocks))
+    said, marks = answer.answer[:end], []
+    for citation, block in zip(answer.citations, blocks, strict=True):
+        mark = f"[{citation.n}]"
+        marks.append(said.find(mark) if mark in said else end + len(block) - len(mark))
+        end += len(block) + len("\n\n")
+    return marks
+
+
+def _side_reply(reply: _Reply, body: ChatRequest) -> Response:
     """A frontend asks for a title or tags: nothing is retrieved for it, and an empty object makes it use its own default."""
-    if not state.service.collection(body.model).open_to(caller):
-        raise InvalidRequest("model", "unknown")
     if not body.stream:
         return JSONResponse(reply.plain("{}"))
     lines = [

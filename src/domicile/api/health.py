@@ -15,16 +15,21 @@ from domicile.observability import CONTENT_TYPE
 router = APIRouter()
 
 
+@router.head("/livez", include_in_schema=False)
 @router.get("/livez")
 async def livez() -> dict[str, bool]:
     """The process lives; says nothing about whether it can answer."""
     return {"live": True}
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz")
-async def readyz(request: Request) -> JSONResponse:
-    """Ready: the embedder verifies and each collection has an intact generation. The language model may be down."""
-    body = await state_of(request).pools["searches"].run(lambda: readiness(service_of(request)))
+def readyz(request: Request) -> JSONResponse:
+    """Ready: the embedder verifies and each collection has an intact generation. The language model may be down.
+
+    Not in the pool of the searches: a service that has much to do is ready all the same.
+    """
+    body = readiness(service_of(request))
     return JSONResponse(body, 200 if body["ready"] else 503)
 
 

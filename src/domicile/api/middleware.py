@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 
@@ -12,10 +13,14 @@ from domicile.observability import Metrics
 
 
 class BodyLimit:
-    """Refuses bodies over a number of bytes with 413, whether or not they declare their length."""
+    """Refuses bodies over a number of bytes with 413, whether or not they declare their length.
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    One that does not go on for ``idle_seconds`` gets 408: who sends half a body must not hold up the end of the service.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, idle_seconds: float = 10.0) -> None:
         self._app = app
+        self._idle_seconds = idle_seconds
         self._max_bytes = max_bytes
         self._detail = f"the body is larger than {max_bytes:,} bytes (server.max_body_bytes)"
 
@@ -27,11 +32,16 @@ class BodyLimit:
         if not declared.isdigit() or int(declared) > self._max_bytes:
             await self._refuse(send)
             return
-        received = 0
+        received, complete = 0, False
 
         async def counted() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, complete
+            try:
+                async with asyncio.timeout(None if complete else self._idle_seconds):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, "the rest of the body did not come", {"Connection": "close"}) from None
+            complete = not message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > self._max_bytes:
                 raise HTTPException(413, self._detail)

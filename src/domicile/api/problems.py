@@ -72,15 +72,24 @@ async def _expected(request: Request, error: Exception) -> JSONResponse:
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
+    if first["type"] == "json_invalid":
+        return problem(request, 400, "InvalidRequest", f"body: not JSON at character {first['loc'][-1]}", "body")
+    field = ".".join(str(part) for part in first["loc"] if part != "body")
+    if not field:
+        return problem(
+            request,
+            400,
+            "InvalidRequest",
+            "body: must be a JSON object, sent as `Content-Type: application/json`",
+            "body",
+        )
     return problem(request, 400, "InvalidRequest", f"{field}: {first['msg']}", field)
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    return problem(
-        request, error.status_code, "NotFound" if error.status_code == 404 else "HTTPError", str(error.detail)
-    )
+    kind = "NotFound" if error.status_code == 404 else "HTTPError"
+    return problem(request, error.status_code, kind, str(error.detail), headers=dict(error.headers or {}))
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:

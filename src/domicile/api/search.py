@@ -15,7 +15,7 @@ router = APIRouter()
 
 
 class SearchRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     collection: str
     query: str
     mode: Literal["hybrid", "dense", "lexical"] = "hybrid"

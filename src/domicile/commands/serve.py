@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import logging
+import signal
 import socket
 from collections.abc import Sequence
 
@@ -71,17 +72,25 @@ def _serve(parsed: argparse.Namespace, console: Console) -> int:
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(service),
-            log_level="warning",
+            log_level="error",  # its warnings are about what clients send, as often as they like
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
             timeout_keep_alive=30,
         )
     )
+
+    def stop(number: int, frame: object) -> None:
+        server.should_exit = True
+
+    # uvicorn ends what is under way and then raises the signal again, which would end us before we are done
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
     try:
         server.run(sockets=[listening])
     finally:
         llm.close()
+    console.result({"stopped": True})
     return 0
 
 
@@ -98,6 +107,8 @@ def _listen(host: str, port: int) -> socket.socket:
     Raises:
         ConfigError: taken, or not an address of this machine.
     """
+    if not 0 <= port <= 65535:
+        raise ConfigError(f"--port {port}: choose one from 0 to 65535")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind, protocol)

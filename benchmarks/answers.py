@@ -104,7 +104,8 @@ def median(rows: list[dict[str, Any]], key: str) -> float:
 
 def rss(pid: int) -> dict[str, float]:
     """Resident and peak memory of the service and of the language model's process, in MB."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    tasks = Path(f"/proc/{pid}/task").iterdir()  # a child belongs to the thread that started it
+    children = [child for task in tasks for child in (task / "children").read_text(encoding="ascii").split()]
     result = {}
     for name, number in (("service", str(pid)), *(("language_model", child) for child in children)):
         status = Path(f"/proc/{number}/status").read_text(encoding="ascii")

@@ -11,6 +11,7 @@
 FROM python:3.11-slim-bookworm AS python
 # The secret is a file that need not be there; what an index needs in passwords never becomes part of a layer.
 ENV ORT_DISABLE_TELEMETRY=1 \
+    PIP_CACHE_DIR=/var/cache/pip \
     PIP_CONFIG_FILE=/run/secrets/pip.conf \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_INPUT=1 \
@@ -21,7 +22,7 @@ WORKDIR /build
 # This project's wheel.
 FROM python AS wheel
 COPY requirements/tools.lock ./
-RUN --mount=type=secret,id=pip.conf --mount=type=cache,target=/root/.cache/pip \
+RUN --mount=type=secret,id=pip.conf --mount=type=cache,target=/var/cache/pip \
     python -m venv /opt/tools \
  && /opt/tools/bin/python -m pip install --no-deps --require-hashes --only-binary :all: -r tools.lock
 COPY pyproject.toml README.md ./
@@ -36,7 +37,7 @@ FROM python AS models-build
 ARG TORCH_INDEX=""
 COPY requirements/build.lock requirements/torch.txt ./
 # torch comes after the lock, which holds all that a CPU build of it needs; a GPU build brings its own libraries along.
-RUN --mount=type=secret,id=pip.conf --mount=type=cache,target=/root/.cache/pip \
+RUN --mount=type=secret,id=pip.conf --mount=type=cache,target=/var/cache/pip \
     python -m venv /opt/env \
  && /opt/env/bin/python -m pip install --no-deps --require-hashes --only-binary :all: -r build.lock \
  && /opt/env/bin/python -m pip install --only-binary :all: ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -r torch.txt
@@ -57,7 +58,7 @@ COPY --from=models-build /build/home/models/ /
 # What serving needs, without pip.
 FROM python AS dependencies
 COPY requirements/runtime.lock ./
-RUN --mount=type=secret,id=pip.conf --mount=type=cache,target=/root/.cache/pip \
+RUN --mount=type=secret,id=pip.conf --mount=type=cache,target=/var/cache/pip \
     python -m venv --without-pip /opt/domicile/env \
  && python -m pip --python /opt/domicile/env/bin/python install \
       --no-deps --require-hashes --only-binary :all: -r runtime.lock

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from domicile import wire
 from domicile.api.auth import Caller
 from domicile.api.state import state_of
+from domicile.errors import InvalidRequest
 
 router = APIRouter()
 
@@ -20,11 +21,14 @@ class SearchRequest(BaseModel):
     query: str
     mode: Literal["hybrid", "dense", "lexical"] = "hybrid"
     top_k: int = 10
+    filters: dict[str, Any] | None = None
 
 
 @router.post("/v1/search")
 async def search(request: Request, body: SearchRequest, caller: Caller) -> dict[str, Any]:
     """The passages that fit a question and that the caller may read."""
+    if body.filters:
+        raise InvalidRequest("filters", "this version has none yet: leave it out")
     state = state_of(request)
     result = await state.pools["searches"].run(
         lambda: state.service.retriever.search(body.query, body.collection, caller, body.mode, body.top_k)

@@ -45,7 +45,8 @@ class CollectionSettings(_Section):
         default=[], description="which of them: empty is all, else those that share one of these"
     )
     mode: Literal["escalate", "cleared"] = Field(
-        default="escalate", description="what an uncleared passage does to a hosted answer"
+        default="escalate",
+        description="what an uncleared passage does to a hosted answer; without effect until there are hosted answers",
     )
     language: str = Field(default="en", pattern="^[a-z]{2}$", description="of its words, for stemming and stop words")
     label: dict[str, Any] = Field(default={}, description="a label for every document of it, see labels.md")

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from domicile.domain import Candidate, Hit, Mode, Principal, SearchResult
 from domicile.errors import EmbedderMismatch, InvalidRequest
 from domicile.fusion import reciprocal_rank
@@ -22,7 +24,7 @@ class Question:
     """A question that fits the embedder, with its vector.
 
     Attributes:
-        vector: float32 of shape (dimensions,).
+        vector: float32 of shape (dimensions,); empty where only words are to be searched.
     """
 
     text: str
@@ -81,8 +83,8 @@ class Retriever:
             )
         return index
 
-    def ask(self, text: str, name: str = "query") -> Question:
-        """Check a question and embed it; ``name`` is the parameter that an error should name.
+    def ask(self, text: str, name: str = "query", mode: Mode = "hybrid") -> Question:
+        """Check a question and, where the mode needs it, embed it; ``name`` is the parameter that an error should name.
 
         Raises:
             InvalidRequest: empty, or longer than the embedder can read.
@@ -95,7 +97,8 @@ class Retriever:
         limit = self._embedder.max_pieces - 2
         if (pieces := len(self._embedder.pieces(cleaned))) > limit:
             raise InvalidRequest(name, f"has {pieces} word pieces: {self._embedder.name} reads {limit}; shorten it")
-        return Question(cleaned, self._embedder.embed([cleaned], "query")[0])
+        words_only = mode == "lexical"
+        return Question(cleaned, np.empty(0, np.float32) if words_only else self._embedder.embed([cleaned], "query")[0])
 
     def search(
         self, text: str, collection: str, principal: Principal, mode: Mode = "hybrid", top_k: int = 10
@@ -110,7 +113,7 @@ class Retriever:
             raise InvalidRequest("top_k", f"must be from 1 to {MAX_TOP_K}")
         watch = Stopwatch(self._clock)
         index = self.pin(collection, principal)
-        question = self.ask(text)
+        question = self.ask(text, mode=mode)
         watch.lap("embed")
         hits = self.rank(question, index, principal, mode, top_k, watch).hits
         return SearchResult(collection, index.generation, mode, hits, watch.timings)

@@ -1,6 +1,6 @@
 """Vectors in FAISS: exact inner product over half-precision codes, memory-mapped and read-only once written.
 
-Half precision costs .0005 of recall@10 against float32 and halves what a scan reads; see ``docs/adr/0004``.
+Half precision costs .0015 of recall@10 against float32 and halves what a scan reads; see ``docs/adr/0004``.
 """
 
 from __future__ import annotations

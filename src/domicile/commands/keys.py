@@ -23,7 +23,12 @@ def main(argv: Sequence[str]) -> int:
     )
     create.add_argument("--tenant", default="default", metavar="T")
     create.add_argument("--groups", default="", metavar="A,B", help="the groups that the bearer belongs to")
-    create.add_argument("--budget", type=float, metavar="USD", help="money per day that hosted answers may cost")
+    create.add_argument(
+        "--budget",
+        type=float,
+        metavar="USD",
+        help="money per day that hosted answers may cost; stored, and enforced once there are any",
+    )
     revoke = subparser(actions, "revoke", _revoke, "end a key at once", "  domicile keys revoke 3f2a9c41b7d0")
     revoke.add_argument("id", metavar="ID")
     return run(flags.parse_args(argv))

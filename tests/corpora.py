@@ -17,11 +17,16 @@ from domicile.domain import Collection, Document, Label, Sensitivity
 from domicile.files import HashMemory
 from domicile.ports import Commit, IndexChange, NewChunk
 from domicile.testing import HashEmbedder
+from domicile_ingest.embedding import Tools
 from domicile_ingest.labelling import Labeller
-from domicile_ingest.pipeline import Options, Pipeline, Report
+from domicile_ingest.parsing import parse
+from domicile_ingest.pipeline import Options, Pipeline
+from domicile_ingest.progress import Watch, unwatched
+from domicile_ingest.report import Report
 from domicile_ingest.sources import open_source
 
 EMBEDDER = HashEmbedder()
+TOOLS = Tools(EMBEDDER, SentencexSplitter(), parse)
 COLLECTION = Collection("c")
 REGIONS = labels.Regions.known(["de", "fr", "us", "ch", *labels.EEA])
 OPEN = Label(
@@ -59,9 +64,9 @@ class Shelf:
     writer: LocalIndexWriter
 
     @classmethod
-    def at(cls, path: Path) -> Shelf:
-        hashes = HashMemory(path / "cache" / "hashes.txt")
-        return cls(path / "collections", hashes, LocalIndexWriter(path / "collections", hashes))
+    def at(cls, path: Path, keep: int = 10) -> Shelf:
+        root, hashes = path / "collections", HashMemory(path / "cache" / "hashes.txt")
+        return cls(root, hashes, LocalIndexWriter(root, hashes, path / "cache" / "vectors", keep))
 
     @property
     def folder(self) -> Path:
@@ -90,13 +95,12 @@ class Shelf:
 
     def ingest(self, source: Path, options: Options | None = None, collection: Collection = COLLECTION,
                own: Mapping[str, Any] | None = None, rules: Mapping[str, Mapping[str, Any]] | None = None,
-               max_bytes: int = 1_000_000, regions: labels.Regions = REGIONS) -> Report:  # fmt: skip
+               max_bytes: int = 1_000_000, regions: labels.Regions = REGIONS, watch: Watch = unwatched) -> Report:  # fmt: skip
         """``ingest run`` with the fake embedder; ``own`` and ``rules`` are the collection's labels."""
         found = open_source(source, max_bytes)
         globs = tuple((glob, labels.parse(raw, regions)) for glob, raw in (rules or {}).items())
         labeller = Labeller(collection, regions, labels.parse(own or {}, regions), globs, found.sidecars)
-        pipeline = Pipeline(self.writer, EMBEDDER, SentencexSplitter(), collection, labeller)
-        return pipeline.run(found, options or Options())
+        return Pipeline(self.writer, TOOLS, collection, labeller).run(found, options or Options(), watch)
 
     def leftovers(self) -> set[str]:
         """What lies in the collection's folder beyond ``CURRENT``, the lock, the manifests and what they name."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import uvicorn
+from corpora import TOOLS
 
 from domicile.answering import Limits
 from domicile.api.app import create_app
@@ -52,9 +53,7 @@ def ingest(home: Home, source: Path, collection: str = "handbook") -> None:
     found = open_source(source, 10_000_000)
     own, rules = home.label_sources(collection)
     labeller = Labeller(home.collection(collection), home.regions, own, rules, found.sidecars)
-    Pipeline(home.index_writer(), HashEmbedder(), home.splitter(), home.collection(collection), labeller).run(
-        found, Options()
-    )
+    Pipeline(home.index_writer(), TOOLS, home.collection(collection), labeller).run(found, Options())
 
 
 def service_over(
@@ -82,8 +81,12 @@ def service_over(
         keys=home.keys(),
         regions=home.regions,
         embedder=ModelStatus("hash", "embedder", "ready"),
+        jobs=home.jobs(),
         collection=home.collection,
+        configured=home.settings.collections,
+        source_for_key=home.source_for_key,
         max_body_bytes=100_000,
+        max_upload_bytes=300_000,
         searches=(2, 8),
         answers=(2, queue),
     )

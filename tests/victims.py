@@ -2,51 +2,72 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Literal
 
 from corpora import COLLECTION, EMBEDDER, Shelf, put
+from faults import in_memory
+from power import Recorder
 
+from domicile.adapters.index_writer import LocalIndexWriter
 from domicile.domain import OWNER
 from domicile.errors import DomicileError
-from domicile.files import storage_errors
+from domicile.files import HashMemory, storage_errors
 
+KEPT = 3
+"""Generations that are retained here, so that commits collect old ones all the time."""
 COUNTER = "counter"
 """The document that says which state of ``holding`` a generation is."""
 
 
 def holding(step: int) -> dict[str, str]:
     """All documents of the collection after this step: some new, some changed, some gone."""
-    kept = {f"d{i}": f"pump {i} of step {step - (step + i) % 3}\n\nvalve {i}" for i in range(40) if (step + i) % 4}
+    kept = {f"d{i}": f"pump {i} of step {step - (step + i) % 3}\n\nvalve {i}" for i in range(20) if (step + i) % 4}
     return {COUNTER: str(step), **kept}
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """How far a writer is with a step; ``generation`` once it is done."""
+
+    word: Literal["begin", "commit", "done"]
+    step: int
+    generation: int = 0
+
+
+def move_to(shelf: Shelf, step: int, before_commit: Callable[[], None] = lambda: None) -> int:
+    """Commit what the collection holds after this step; the generation."""
+    with shelf.writer.change(COLLECTION, EMBEDDER) as change:
+        wanted, states = holding(step), change.states()
+        for uri, text in wanted.items():
+            if uri not in states or states[uri].digest != f"digest of {text}":
+                put(change, uri, text)
+        for uri in states.keys() - wanted.keys():
+            change.delete(uri)
+        before_commit()
+        return change.commit().generation
+
+
 def commit_forever(place: Path, to_test: Connection) -> None:
-    """One generation after the other; tells before, in the middle and after each."""
-    shelf = Shelf.at(place)
-    step = step_of(shelf) + 1
-    while True:
-        to_test.send(("begin", step))
-        with shelf.writer.change(COLLECTION, EMBEDDER) as change:
-            wanted, states = holding(step), change.states()
-            for uri, text in wanted.items():
-                if uri not in states or states[uri].digest != f"digest of {text}":
-                    put(change, uri, text)
-            for uri in states.keys() - wanted.keys():
-                change.delete(uri)
-            to_test.send(("commit", step))
-            change.commit()
-        to_test.send(("done", step))
-        step += 1
+    """One generation after the other; says so before, in the middle and after each."""
+    shelf = Shelf.at(place, KEPT)
+    for step in itertools.count(step_of(shelf) + 1):
+        to_test.send(Said("begin", step))
+        generation = move_to(shelf, step, lambda step=step: to_test.send(Said("commit", step)))
+        to_test.send(Said("done", step, generation))
 
 
 def step_of(shelf: Shelf) -> int:
@@ -86,24 +107,28 @@ def try_to_commit(place: Path) -> str:
 
 
 @contextmanager
-def where_we_import_from() -> Iterator[None]:
-    """Tell a Python that starts now; before 3.12 the server of ``multiprocessing`` does not."""
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
+def environment(**variables: str) -> Iterator[None]:
+    """Set these for what starts now."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ |= variables
     try:
         yield
     finally:
-        os.environ.pop("PYTHONPATH")
-        if before is not None:
-            os.environ["PYTHONPATH"] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @contextmanager
 def victim(target: Callable[[Path, Connection], None], place: Path) -> Iterator[tuple[BaseProcess, Connection]]:
     """Run ``target`` in another process, which is dead when the block ends."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["victims", "faiss", "tantivy", "domicile.adapters.sqlite"])
-    with where_we_import_from():
+    # every child runs the main module again, which is pytest
+    context.set_forkserver_preload(["pytest", "victims", "faiss", "tantivy", "domicile.adapters.sqlite"])
+    # before Python 3.12 the server does not know by itself where we import from
+    with environment(PYTHONPATH=os.pathsep.join(sys.path), TMPDIR=in_memory(tempfile.gettempdir())):
         forkserver.ensure_running()
     ours, theirs = context.Pipe()
     process = context.Process(target=target, args=(place, theirs))
@@ -116,3 +141,50 @@ def victim(target: Callable[[Path, Connection], None], place: Path) -> Iterator[
         process.join()
         process.close()
         ours.close()
+
+
+Documents = Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    to: int
+
+
+@dataclass(frozen=True, slots=True)
+class Erase:
+    uri: str
+
+
+HISTORIES: dict[str, list[Documents | Rollback | Erase]] = {
+    "first commit": [{"a": "pump one", "b": "valve", "c": "leave"}],
+    "commit with tombstones": [{"a": "pump one", "b": "valve", "c": "leave"}, {"a": "pump two", "b": None}],
+    "commit that collects": [{"a": "pump one", "b": "valve"}, {"a": "pump two"}, {"a": "pump three"}, {"b": "leave"}],
+    "rollback": [{"a": "pump one"}, {"a": "pump two"}, Rollback(1)],
+    "erasure": [{"a": "pump one", "b": "valve"}, {"b": "leave"}, Erase("a")],
+}
+"""What is done to a collection, one generation after the other; the last change is the one that is recorded."""
+
+
+def record_history(place: Path, to_test: Connection) -> None:
+    """Do one of ``HISTORIES`` in the folder ``home``, and tell every event of its last change."""
+    *earlier, last = HISTORIES[to_test.recv()]
+    (place / "home").mkdir()
+    root, hashes = place / "home" / "collections", HashMemory(place / "hashes.txt")
+    shelf = Shelf(root, hashes, LocalIndexWriter(root, hashes, place / "vectors", keep=KEPT))
+    for change in earlier:
+        _do(shelf, change)
+    recorder = Recorder.start(place / "home")
+    _do(shelf, last)
+    to_test.send(recorder.history())
+
+
+def _do(shelf: Shelf, change: Documents | Rollback | Erase) -> None:
+    if isinstance(change, Rollback):
+        shelf.generations.rollback(change.to)
+    elif isinstance(change, Erase):
+        with shelf.writer.change(COLLECTION, EMBEDDER) as opened:
+            opened.erase(change.uri)
+            opened.commit()
+    else:
+        shelf.commit(change)

@@ -3,54 +3,148 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from domicile.bootstrap import Home
-from domicile.console import Console, parser, prepare_home, run, subparser
-from domicile_ingest.labelling import Labeller
-from domicile_ingest.pipeline import Options, Pipeline, Report
-from domicile_ingest.sources import open_source
+from domicile.console import Console, parser, run, subparser
+from domicile.errors import UsageError
+from domicile_ingest import ingestion, job_commands
+from domicile_ingest.ingestion import Options, Plan, Progress, Report, Watch
 
 EXIT_SOME_FAILED = 3
+_SHOWN = 20
 
 
 def main(argv: Sequence[str]) -> int:
     flags = parser("domicile ingest", "Bring documents into a collection.")
-    actions = flags.add_subparsers(required=True, metavar="run")
+    actions = flags.add_subparsers(required=True, metavar="COMMAND")
     made = subparser(
         actions,
         "run",
         _run,
         "make the collection what SOURCE holds now, as one new generation",
         "  domicile ingest run ./handbook --collection handbook\n"
-        "  domicile ingest run corpus.jsonl.gz --collection tickets --no-delete --json",
+        "  domicile ingest run corpus.jsonl.gz --collection tickets --no-delete --json\n"
+        "  domicile ingest run --plan plan.json",
     )
-    made.add_argument(
-        "source", type=Path, metavar="SOURCE", help="a folder, a file, or a .jsonl[.gz] of rows with _id, title, text"
+    _source_flags(made, required=False)
+    made.add_argument("--plan", type=Path, metavar="FILE", help="do exactly what this plan says, and nothing else")
+    made = subparser(
+        actions,
+        "plan",
+        _plan,
+        "show what `run` would do now, document by document; changes nothing",
+        "  domicile ingest plan ./handbook --collection handbook\n"
+        "  domicile ingest plan ./handbook --collection handbook --json > plan.json",
+    )
+    _source_flags(made, required=True)
+    made.add_argument("--out", type=Path, metavar="FILE", help="save the plan for `run --plan FILE`")
+    made = subparser(
+        actions,
+        "reindex",
+        _reindex,
+        "cut and embed every stored document anew, for another embedder or engine; the old generation serves meanwhile",
+        "  domicile ingest reindex --collection handbook",
     )
     made.add_argument("--collection", required=True, metavar="C")
+    made = subparser(
+        actions,
+        "erase",
+        _erase,
+        "remove documents for ever: from every generation, cache and queue; no rollback brings them back",
+        "  domicile ingest erase hr/complaint-17.md --collection handbook",
+    )
+    made.add_argument("documents", nargs="+", metavar="DOC", help="the URI of a document, with all that lies in it")
+    made.add_argument("--collection", required=True, metavar="C")
+    job_commands.add_to(actions)
+    return run(flags.parse_args(argv))
+
+
+def _source_flags(made: argparse.ArgumentParser, *, required: bool) -> None:
+    made.add_argument(
+        "source",
+        type=Path,
+        metavar="SOURCE",
+        nargs=None if required else "?",
+        help="a folder, a file, or a .jsonl[.gz] of rows with _id, title, text",
+    )
+    made.add_argument("--collection", required=required, metavar="C")
     made.add_argument("--no-delete", action="store_true", help="keep documents that SOURCE does not hold any more")
     made.add_argument("--allow-empty", action="store_true", help="let an empty SOURCE delete every document")
-    return run(flags.parse_args(argv))
+    made.add_argument("--unerase", action="store_true", help="take back documents that were erased")
 
 
 def _run(parsed: argparse.Namespace, console: Console) -> int:
     home = Home.open(console.home, console.environment)
-    collection = home.collection(parsed.collection)
-    source = open_source(parsed.source, home.settings.ingestion.max_file_bytes)
-    own, rules = home.label_sources(collection.name)
-    prepare_home(console.home)
-    labeller = Labeller(collection, home.regions, own, rules, source.sidecars)
-    pipeline = Pipeline(home.index_writer(), home.embedder(), home.splitter(), collection, labeller)
-    with console.progress(f"ingesting {parsed.source.name}", len(source)) as advance:
-        report = pipeline.run(source, Options(parsed.no_delete, parsed.allow_empty), advance)
+    if parsed.plan is not None:
+        plan = _fitting_plan(parsed)
+        with watching(console, plan.source) as watch:
+            report = ingestion.apply_plan(home, plan, watch)
+    elif parsed.source is None or parsed.collection is None:
+        raise UsageError("domicile ingest run: SOURCE and --collection are needed, or --plan FILE")
+    else:
+        with watching(console, parsed.source.name) as watch:
+            report = ingestion.ingest(home, parsed.source, parsed.collection, _options(parsed), watch)
+    return _finish(report, console)
+
+
+def _fitting_plan(parsed: argparse.Namespace) -> Plan:
+    """The plan, where the other arguments do not speak against it."""
+    plan = Plan.read(parsed.plan)
+    if parsed.collection not in (None, plan.collection):
+        raise UsageError(f"--collection {parsed.collection}: the plan is for {plan.collection}")
+    if parsed.source is not None and str(parsed.source.absolute()) != plan.source:
+        raise UsageError(f"SOURCE {parsed.source}: the plan is for {plan.source}")
+    if parsed.no_delete or parsed.allow_empty or parsed.unerase:
+        raise UsageError("--plan: takes no --no-delete, --allow-empty or --unerase: they belong to `ingest plan`")
+    return plan
+
+
+def _options(parsed: argparse.Namespace) -> Options:
+    return Options(parsed.no_delete, parsed.allow_empty, parsed.unerase)
+
+
+def _plan(parsed: argparse.Namespace, console: Console) -> int:
+    home = Home.open(console.home, console.environment)
+    with watching(console, parsed.source.name) as watch:
+        plan = ingestion.make_plan(home, parsed.source, parsed.collection, _options(parsed), watch)
+    if parsed.out is not None:
+        parsed.out.write_text(plan.model_dump_json(indent=1), encoding="utf-8")
+    console.result(json.loads(plan.model_dump_json()))
+    for warning in plan.warnings:
+        console.note(f"warning: {warning}")
+    for failure in plan.failures:
+        console.note(f"failed: {failure.document}: {failure.kind}: {failure.reason}")
+    for change in plan.changes[:_SHOWN]:
+        console.say(f"  {change.action:<7}{change.document}")
+    if len(plan.changes) > _SHOWN:
+        console.say(f"  and {len(plan.changes) - _SHOWN:,} more (--json or --out shows all)")
+    counts = ", ".join(f"{number:,} {what}" for what, number in plan.documents.items())
+    console.say(
+        f"{plan.collection}: {counts}; {plan.chunks:,} passages to write, {plan.embed:,} of them to embed. Nothing was changed."
+    )
+    return EXIT_SOME_FAILED if plan.failures else 0
+
+
+def _reindex(parsed: argparse.Namespace, console: Console) -> int:
+    home = Home.open(console.home, console.environment)
+    with watching(console, parsed.collection) as watch:
+        report = ingestion.reindex(home, parsed.collection, watch)
+    return _finish(report, console)
+
+
+def _erase(parsed: argparse.Namespace, console: Console) -> int:
+    home = Home.open(console.home, console.environment)
+    with watching(console, parsed.collection) as watch:
+        report = ingestion.erase(home, parsed.collection, parsed.documents, watch)
+    return _finish(report, console)
+
+
+def _finish(report: Report, console: Console) -> int:
     console.result(report.to_json())
-    _show(report, console)
-    return EXIT_SOME_FAILED if report.failures else 0
-
-
-def _show(report: Report, console: Console) -> None:
     for warning in report.warnings:
         console.note(f"warning: {warning}")
     for failure in report.failures:
@@ -58,5 +152,32 @@ def _show(report: Report, console: Console) -> None:
     counts = ", ".join(f"{number:,} {what}" for what, number in report.counts.items())
     console.say(
         f"{report.collection}: generation {report.commit.generation}, {report.commit.chunks:,} chunks, "
-        f"{report.embedded:,} embedded in {report.seconds:.1f} s ({counts})"
+        f"{report.embedded:,} embedded and {report.reused:,} known, in {report.seconds:.1f} s ({counts})"
     )
+    return EXIT_SOME_FAILED if report.failures else 0
+
+
+@contextmanager
+def watching(console: Console, what: str) -> Iterator[Watch]:
+    """Show a run on the console: a bar for each stage, with rate and ETA."""
+    stage: str | None = None
+    with console.bars() as show:
+
+        def watch(progress: Progress) -> None:
+            nonlocal stage
+            stage = progress.stage
+            show(f"{stage} {what}", _line(progress), progress.documents, progress.documents_total, progress.eta_seconds)
+
+        yield watch
+
+
+def _line(progress: Progress) -> str:
+    """What a bar says beside its numbers."""
+    parts = []
+    if progress.bytes_total:
+        parts.append(f"{progress.bytes / 1e6:,.1f} of {progress.bytes_total / 1e6:,.1f} MB")
+    if progress.embedded or progress.reused:
+        parts.append(f"{progress.embedded:,} embedded, {progress.reused:,} known")
+    if progress.failed:
+        parts.append(f"{progress.failed:,} failed")
+    return ", ".join(parts)

@@ -1,35 +1,35 @@
-"""One ingestion, in order: read, compare, parse, label, chunk, embed, write, commit.
+"""One ingestion: scan, open, chunk, embed, write, commit; the stages overlap, and memory does not grow with the corpus.
 
 Only what changed costs anything: a document is known by its URI, and is unchanged while its bytes, the labels that are
-said about it from outside, the parser and the chunker are.
+said about it from outside, the parser and the chunker are. Of a changed one, only passages with another text are embedded.
 """
 
 from __future__ import annotations
 
-import hashlib
-import logging
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
 from domicile import labels
-from domicile.domain import Collection, Document, Label
+from domicile.domain import Collection, Document
 from domicile.errors import DocumentError, UsageError
-from domicile.labels import PartialLabel
-from domicile.ports import Commit, DocumentState, Embedder, IndexChange, IndexWriter, NewChunk, SentenceSplitter
-from domicile_ingest.chunking import CHUNKING, chunk
+from domicile.ports import DocumentState, IndexChange, IndexWriter
+from domicile.uris import is_erased
+from domicile_ingest.chunking import chunk
+from domicile_ingest.embedding import Prepared, Tools, prepare, write
+from domicile_ingest.flow import ordered, threads
 from domicile_ingest.labelling import Labeller
-from domicile_ingest.parsing.parsed import Parsed
+from domicile_ingest.plan import Plan, PlannedChange, PlannedFailure
+from domicile_ingest.preparing import Opened, Text, open_item
+from domicile_ingest.progress import Meter, Watch, unwatched
+from domicile_ingest.report import COUNTS, Report, failures_to_json
+from domicile_ingest.scan import PARTIAL, Scan, Surroundings, scan
 from domicile_ingest.sources import Failure, Item, Source
 
-logger = logging.getLogger(__name__)
-
 _KEPT = "!"
-"""Marks the state of a document that was relabelled while it could not be read."""
-
-BATCH_CHUNKS = 512
-"""Chunks embedded at once: enough to sort by length, little enough to keep the memory flat."""
+"""Ends the state of a document that was relabelled while it could not be read."""
+_OPENED_AHEAD = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,227 +39,248 @@ class Options:
     Attributes:
         no_delete: keep documents that the source does not hold any more.
         allow_empty: an empty source may delete everything.
+        unerase: documents that were erased may come back.
     """
 
     no_delete: bool = False
     allow_empty: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a run did; ``to_json`` is the contract's object."""
-
-    collection: str
-    commit: Commit
-    counts: Mapping[str, int]
-    failures: tuple[Failure, ...]
-    warnings: tuple[str, ...]
-    embedded: int
-    seconds: float
-
-    def to_json(self) -> dict[str, object]:
-        return {
-            "collection": self.collection,
-            "generation": self.commit.generation,
-            "previous": self.commit.previous,
-            "documents": dict(self.counts),
-            "failures": [{"document": f.document, "kind": f.kind, "reason": f.reason} for f in self.failures],
-            "warnings": list(self.warnings),
-            "chunks": self.commit.chunks,
-            "embedded": self.embedded,
-            "seconds": round(self.seconds, 3),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class _Ready:
-    """A document that waits for its vectors."""
-
-    document: Document
-    state: str
-    chunks: list[NewChunk]
+    unerase: bool = False
 
 
 @dataclass(slots=True)
 class _Run:
     change: IndexChange
     states: Mapping[str, DocumentState]
-    waiting: list[_Ready] = field(default_factory=list)
-    seen: set[str] = field(default_factory=set)
-    failures: list[Failure] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    counts: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(("added", "changed", "unchanged", "deleted", "failed"), 0)
-    )
-    embedded: int = 0
-    file: str | None = None
-    outside: list[PartialLabel] = field(default_factory=list)
-    state: str = ""
+    surroundings: Surroundings
+    scan: Scan
+    erased: frozenset[str]
+    meter: Meter
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
+
+    def fail(self, failure: Failure) -> None:
+        self.scan.failures.append(failure)
+        self.scan.seen.add(failure.document)
+        self.meter.failed += 1
 
 
 class Pipeline:
     """Brings a collection to what a source holds now."""
 
-    def __init__(
-        self,
-        writer: IndexWriter,
-        embedder: Embedder,
-        splitter: SentenceSplitter,
-        collection: Collection,
-        labeller: Labeller,
-        clock: Callable[[], float] = time.perf_counter,
-    ) -> None:
+    def __init__(self, writer: IndexWriter, tools: Tools, collection: Collection, labeller: Labeller) -> None:
         self._writer = writer
-        self._embedder = embedder
-        self._splitter = splitter
+        self._tools = tools
         self._collection = collection
         self._labeller = labeller
-        self._clock = clock
 
-    def run(
-        self, source: Source, options: Options, advance: Callable[[float], None] = lambda documents: None
-    ) -> Report:
+    def run(self, source: Source, options: Options, watch: Watch = unwatched, plan: Plan | None = None) -> Report:
         """Ingest, as one generation, all or nothing; documents that fail are listed and keep their last good version.
 
         Args:
-            advance: told of every document that is done.
+            plan: do only what it says.
 
         Raises:
-            UsageError: the source is empty and would delete everything.
+            UsageError: the source is empty and would delete everything; the plan is of another generation.
+            Cancelled: the watch said so.
             WriterBusy, EmbedderMismatch, StorageError: see ``IndexWriter``.
         """
-        started = self._clock()
-        with self._writer.change(self._collection, self._embedder) as change:
-            run = _Run(change, change.states())
-            run.warnings += self._labeller.orphans(frozenset(source.files))
-            for found in source:
-                self._take(run, found)
-                if sum(len(ready.chunks) for ready in run.waiting) >= BATCH_CHUNKS:
-                    self._embed(run)
-                advance(1)
-            self._embed(run)
+        with self._begin(source, options, Meter(watch), plan) as run:
+            with closing(self._prepared(run, source)) as documents:
+                write(documents, run.change, self._tools, run.meter)
+            missing = self._missing(run, options) if plan is None else _planned_deletions(run, plan)
             self._narrow_kept(run, source)
-            self._delete_missing(run, options)
-            commit = change.commit()
-        run.counts["failed"] = len(run.failures)
+            for uri in missing:
+                run.change.delete(uri)
+            run.counts["deleted"] = len(missing)
+            run.meter.begin("committing", 1)
+            commit = run.change.commit()
+            run.meter.done()
+        run.counts["failed"] = len(run.scan.failures)
         return Report(
             self._collection.name,
             commit,
             run.counts,
-            tuple(run.failures),
-            tuple(run.warnings),
-            run.embedded,
-            self._clock() - started,
+            tuple(run.scan.failures),
+            tuple(run.scan.warnings),
+            run.meter.embedded,
+            run.meter.reused,
+            run.meter.seconds,
         )
 
-    def _take(self, run: _Run, found: Item | Failure) -> None:
-        """Decide what to do with one document; a failed one keeps its last good version."""
-        run.seen.add(found.uri if isinstance(found, Item) else found.document)
-        if isinstance(found, Failure):
-            run.failures.append(found)
-            return
-        self._look_outside(run, found.file)
-        old = run.states.get(found.uri)
-        if old is not None and (old.digest, old.state, old.origin) == (found.digest, run.state, "run"):
+    def plan(self, source: Source, options: Options, watch: Watch = unwatched) -> Plan:
+        """What ``run`` would do now; nothing is embedded, written or changed.
+
+        Raises:
+            As ``run`` does.
+        """
+        with self._begin(source, options, Meter(watch), None) as run:
+            current = run.change.current
+            changes = []
+            for prepared in self._prepared(run, source):
+                document = prepared.document
+                run.meter.done(*prepared.credit)
+                changes.append(
+                    PlannedChange(
+                        document=document.uri,
+                        action="change" if document.uri in run.states else "add",
+                        digest=document.digest,
+                        chunks=len(prepared.chunks),
+                        embed=len(prepared.missing),
+                    )
+                )
+            missing = self._missing(run, options)
+            changes += [PlannedChange(document=uri, action="delete") for uri in missing]
+        counts = run.counts | {"deleted": len(missing), "failed": len(run.scan.failures)}
+        return Plan(
+            collection=self._collection.name,
+            generation=current.generation if current is not None else 0,
+            source=str(source.place.absolute()),
+            unerase=options.unerase,
+            documents=counts,
+            failures=tuple(PlannedFailure(**failure) for failure in failures_to_json(run.scan.failures)),
+            warnings=tuple(run.scan.warnings),
+            changes=tuple(changes),
+            chunks=sum(change.chunks for change in changes),
+            embed=sum(change.embed for change in changes),
+            seconds=round(run.meter.seconds, 3),
+        )
+
+    @contextmanager
+    def _begin(self, source: Source, options: Options, meter: Meter, plan: Plan | None) -> Iterator[_Run]:
+        """Open a change and scan the source."""
+        with self._writer.change(self._collection, self._tools.embedder) as change:
+            if plan is not None:
+                _check_plan(plan, change)
+            states = change.states()
+            surroundings = Surroundings(self._labeller)
+            erased = frozenset() if options.unerase else change.erased
+            found = scan(source, states, surroundings, erased, meter)
+            found.warnings += self._labeller.orphans(frozenset(source.files))
+            run = _Run(change, states, surroundings, found, erased, meter)
+            run.counts["unchanged"] = found.unchanged
+            if plan is not None:
+                _keep_to(plan, run)
+            elif not found.seen and not options.allow_empty and (missing := self._missing(run, options)):
+                raise UsageError(
+                    f"the source is empty, and {len(missing)} documents would be deleted: "
+                    "pass --allow-empty if that is meant"
+                )
+            yield run
+
+    def _prepared(self, run: _Run, source: Source) -> Generator[Prepared]:
+        """Every document that must be written, opened ahead in threads, cut into passages here."""
+        run.meter.begin("embedding", len(run.scan.wanted), run.scan.size)
+        missing = set(run.scan.wanted)
+        with threads(self._tools.parsers, "open") as pool:
+            items = self._items(run, source, missing)
+            for opened in ordered(pool, partial(open_item, parser=self._tools.parser), items, _OPENED_AHEAD):
+                yield from self._take(run, opened)
+        for uri in missing - {failure.document for failure in run.scan.failures}:
+            run.fail(Failure(uri, "changing", "vanished while it was to be read: run again"))
+
+    def _items(self, run: _Run, source: Source, missing: set[str]) -> Iterator[Item]:
+        failed = {failure.document for failure in run.scan.failures}
+        for found in source.read(run.scan.wanted):
+            if isinstance(found, Item):
+                missing.discard(found.uri)
+                yield found
+            elif found.document not in failed:
+                run.fail(found)
+
+    def _take(self, run: _Run, opened: Opened) -> Iterator[Prepared]:
+        """Decide what becomes of a document and its attachments."""
+        for failure in opened.failures:
+            run.fail(failure)
+        credit = (1, opened.size)
+        for text in opened.texts:
+            mark = PARTIAL if opened.failures and text.uri == opened.uri else ""
+            prepared = self._prepare(run, text, mark, credit)
+            if prepared is not None:
+                credit = (0, 0)
+                yield prepared
+        run.meter.done(*credit)
+
+    def _prepare(self, run: _Run, text: Text, mark: str, credit: tuple[int, int]) -> Prepared | None:
+        """A document with its passages; ``None`` where it is not to be written."""
+        run.scan.seen.add(text.uri)
+        if is_erased(text.uri, run.erased):
+            run.scan.warnings.append(f"{text.uri}: was erased and stays out: pass --unerase to take it back")
+            return None
+        outside, state = run.surroundings.of(text.file)
+        state += mark
+        old = run.states.get(text.uri)
+        if old is not None and (old.digest, old.state, old.origin) == (text.digest, state, "run"):
             run.counts["unchanged"] += 1
-            return
+            return None
         try:
             if old is not None and old.origin != "run":
                 raise DocumentError("duplicate", "a document that was put through the API has the same URI: rename one")
-            ready = self._prepare(run, found)
+            chunks = chunk(text.parsed, text.parsed.title, self._tools.embedder, self._tools.splitter)
         except DocumentError as error:
-            run.failures.append(Failure(found.uri, error.kind, error.reason))
-            return
-        run.waiting.append(ready)
+            run.fail(Failure(text.uri, error.kind, error.reason))
+            return None
+        label, warnings = self._labeller.label(text.uri, outside, text.parsed.label)
+        run.scan.warnings += warnings
         run.counts["added" if old is None else "changed"] += 1
-
-    def _look_outside(self, run: _Run, file: str) -> None:
-        """What is said of a file without opening it; once for all the rows of one."""
-        if file != run.file:
-            run.file = file
-            run.outside, warnings = self._labeller.outside(file)
-            run.warnings += warnings
-            run.state = self._state(run.outside)
-
-    def _state(self, outside: list[PartialLabel]) -> str:
-        parts = (CHUNKING, self._collection.language, self._labeller.state(outside))
-        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-
-    def _prepare(self, run: _Run, item: Item) -> _Ready:
-        parsed = _parsed(item)
-        label, warnings = self._labeller.label(item.uri, run.outside, parsed.label)
-        chunks = chunk(parsed, parsed.title, self._embedder, self._splitter)
-        if not chunks:
-            raise DocumentError("empty", "the document holds no text")
-        run.warnings += warnings
-        return _Ready(_document(item, parsed, label), run.state, chunks)
-
-    def _embed(self, run: _Run) -> None:
-        """Embed what waits, and hand it to the index."""
-        if not run.waiting:
-            return
-        texts = [chunk.indexed for ready in run.waiting for chunk in ready.chunks]
-        vectors = self._embedder.embed(texts, "document")
-        at = 0
-        for ready in run.waiting:
-            run.change.put(ready.document, ready.state, ready.chunks, vectors[at : at + len(ready.chunks)])
-            at += len(ready.chunks)
-        run.embedded += len(texts)
-        run.waiting.clear()
+        document = Document(
+            text.uri, text.parsed.title, text.parsed.text, label, text.digest, "run", text.parsed.layout
+        )
+        return prepare(document, state, chunks, credit, run.change, self._tools.embedder.dimensions)
 
     def _narrow_kept(self, run: _Run, source: Source) -> None:
         """A document that cannot be read now keeps its text, but not a wider label than what is said about it now.
 
         Its state is marked, so that it is labelled anew as soon as it can be read.
         """
-        failed = {failure.document for failure in run.failures}
+        failed = {failure.document for failure in run.scan.failures}
+        hidden = _hidden(run)
         for uri, old in run.states.items():
-            if old.origin == "run" and (uri in failed or (uri not in run.seen and uri.startswith(_hidden(run)))):
-                outside, _ = self._labeller.outside(source.file_of(uri))
-                state = self._state(outside)
-                if old.state not in (state, f"{state}{_KEPT}"):
+            if old.origin == "run" and (uri in failed or (uri not in run.scan.seen and uri.startswith(hidden))):
+                outside, state = run.surroundings.of(source.file_of(uri))
+                if old.state.rstrip(_KEPT + PARTIAL) != state:
                     narrower = partial(labels.narrow, flags=labels.join_partial(outside))
                     run.change.relabel(uri, narrower, f"{state}{_KEPT}")
 
-    def _delete_missing(self, run: _Run, options: Options) -> None:
-        """Delete what the source does not hold any more; what was put through the API has its own origin and stays."""
+    def _missing(self, run: _Run, options: Options) -> list[str]:
+        """What the source does not hold any more; what was put through the API has its own origin and stays."""
         if options.no_delete:
-            return
+            return []
         hidden = _hidden(run)
-        missing = [
+        return [
             uri
             for uri, state in run.states.items()
-            if state.origin == "run" and uri not in run.seen and not uri.startswith(hidden)
+            if state.origin == "run" and uri not in run.scan.seen and not uri.startswith(hidden)
         ]
-        if missing and not run.seen and not options.allow_empty:
-            raise UsageError(
-                f"the source is empty, and {len(missing)} documents would be deleted: "
-                "pass --allow-empty if that is meant"
-            )
-        for uri in missing:
-            run.change.delete(uri)
-        run.counts["deleted"] = len(missing)
 
 
 def _hidden(run: _Run) -> tuple[str, ...]:
     """The beginnings of the URIs that lie in what could not be read."""
-    return tuple(failure.hides for failure in run.failures if failure.hides is not None)
+    return tuple(failure.hides for failure in run.scan.failures if failure.hides is not None)
 
 
-def _parsed(item: Item) -> Parsed:
-    """The text of an item.
-
-    Raises:
-        DocumentError: it has none, or a parser failed in a way that nobody foresaw: that is one document's trouble.
-    """
-    try:
-        return item.parse()
-    except DocumentError:
-        raise
-    except Exception as error:
-        logger.exception("the parser of %s failed", item.uri)
-        raise DocumentError("broken", f"cannot be parsed: {type(error).__name__}") from error
+def _check_plan(plan: Plan, change: IndexChange) -> None:
+    """Raises ``UsageError`` where the collection is not the one that the plan was made for."""
+    current = change.current
+    serving = current.generation if current is not None else 0
+    if plan.generation != serving:
+        raise UsageError(
+            f"the plan starts from generation {plan.generation}, and {serving} serves now: make a new plan"
+        )
 
 
-def _document(item: Item, parsed: Parsed, label: Label) -> Document:
-    return Document(item.uri, parsed.title, parsed.text, label, item.digest)
+def _keep_to(plan: Plan, run: _Run) -> None:
+    """Leave in the scan only what was planned; what is not any more as it was planned for is a failure."""
+    planned = plan.wanted
+    reason = "is not any more what the plan was made for: make a new plan"
+    wanted = {uri: entry for uri, entry in run.scan.wanted.items() if planned.get(uri, "") == entry.digest}
+    for uri in planned.keys() - wanted.keys():
+        if "!/" not in uri:
+            run.fail(Failure(uri, "changed", reason))
+    run.scan.wanted = wanted
+
+
+def _planned_deletions(run: _Run, plan: Plan) -> list[str]:
+    """Those that are still missing; one that came back is a failure and stays."""
+    back = [uri for uri in plan.deleted if uri in run.scan.seen]
+    for uri in back:
+        run.fail(Failure(uri, "changed", "was to be deleted and is there again: make a new plan"))
+    return [uri for uri in plan.deleted if uri in run.states and uri not in back]

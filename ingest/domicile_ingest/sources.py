@@ -12,14 +12,14 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, Any
 
 from domicile.errors import DocumentError, UsageError
-from domicile_ingest.parsing.parse import parse
+from domicile.uris import containers, holds_rows
 from domicile_ingest.parsing.parsed import Parsed, clean, one_line, require_text
 
 SIDECAR = ".label.toml"
@@ -27,6 +27,10 @@ MAX_ROW_BYTES = 64_000_000
 MAX_URI_CHARACTERS = 1_024
 # Controls, line ends, marks that reorder what a reader sees, and bytes that are no text (surrogate escapes).
 _UNSPEAKABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+Parser = Callable[[str, bytes], Parsed]
+"""Turns a file's name and bytes into its text; raises ``DocumentError``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +41,15 @@ class Item:
         uri: its identity within the collection.
         file: the path of the file that holds it, relative to the source, with ``/``; label rules match this.
         digest: sha256 of its bytes.
-        parse: gives the text; raises ``DocumentError``.
+        size: of these.
+        parse: gives the text, by the parser of files that it is given; raises ``DocumentError``.
     """
 
     uri: str
     file: str
     digest: str
-    parse: Callable[[], Parsed]
+    size: int
+    parse: Callable[[Parser], Parsed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,7 @@ class Failure:
     hides: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Source:
     """A place that holds documents now.
 
@@ -81,6 +87,11 @@ class Source:
     single: bool
     max_bytes: int
 
+    @property
+    def place(self) -> Path:
+        """The folder or file that the source is."""
+        return self.root / self.files[0] if self.single else self.root
+
     def __len__(self) -> int:
         """How many documents there are, roughly: rows are counted by their lines."""
         return sum(self._documents(file) for file in self.files)
@@ -88,8 +99,19 @@ class Source:
     def __iter__(self) -> Iterator[Item | Failure]:
         """Every document, or why it could not be read. Two documents with one URI: the second is a failure."""
         yield from self.unreadable
+        yield from self._unique(self.files)
+
+    def read(self, wanted: Mapping[str, object]) -> Iterator[Item | Failure]:
+        """Only these documents, in the order of the source; no other file is opened."""
+        for found in self._unique(
+            self.files if self.single else [f for f in self.files if holds_rows(f) or f in wanted]
+        ):
+            if isinstance(found, Failure) or found.uri in wanted:
+                yield found
+
+    def _unique(self, files: Iterable[str]) -> Iterator[Item | Failure]:
         seen: set[str] = set()
-        for file in self.files:
+        for file in files:
             for found in self._read(file):
                 if isinstance(found, Item) and found.uri in seen:
                     yield Failure(
@@ -103,7 +125,7 @@ class Source:
 
     def _documents(self, file: str) -> int:
         try:
-            return _lines(self._regular_file(file)) if _is_jsonl(file) else 1
+            return _lines(self._regular_file(file)) if holds_rows(file) else 1
         except (DocumentError, OSError, EOFError, zlib.error):
             return 1
 
@@ -111,18 +133,21 @@ class Source:
         """The file that holds, or held, a document of this source."""
         if self.single:
             return self.files[0]
-        head = uri.split("#", 1)[0]
-        return head if _is_jsonl(head) else uri
+        return uri if uri in self._known else list(containers(uri))[-1]
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(self.files)
 
     def _read(self, file: str) -> Iterator[Item | Failure]:
         try:
             check_name(file)
             path = self._regular_file(file)
-            if _is_jsonl(file):
+            if holds_rows(file):
                 yield from _rows(path, file, prefix="" if self.single else f"{file}#")
             else:
                 data = _read_stable(path)
-                yield Item(file, file, hashlib.sha256(data).hexdigest(), partial(parse, file, data))
+                yield Item(file, file, hashlib.sha256(data).hexdigest(), len(data), partial(_parse_file, file, data))
         except DocumentError as error:
             yield Failure(_printable(file), error.kind, error.reason, self._hidden(file))
         except OSError as error:
@@ -130,9 +155,9 @@ class Source:
 
     def _hidden(self, file: str) -> str | None:
         """The beginning of the URIs that a file may hold, where it holds several."""
-        if _is_jsonl(file):
+        if holds_rows(file):
             return "" if self.single else f"{file}#"
-        return f"{file}/" if os.path.isdir(self.root / file) else None
+        return f"{file}/" if os.path.isdir(self.root / file) else f"{file}!/"
 
     def _regular_file(self, file: str) -> Path:
         """The file, if it is one, lies inside the source and is not too large. Not opened: a pipe would block."""
@@ -228,10 +253,6 @@ def _version(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _is_jsonl(file: str) -> bool:
-    return file.lower().endswith((".jsonl", ".jsonl.gz", ".ndjson"))
-
-
 def _open_rows(path: Path) -> IO[bytes]:
     return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb")  # type: ignore[return-value]
 
@@ -273,14 +294,18 @@ def _row(line: bytes, file: str, prefix: str, number: int) -> Item | Failure:
         check_name(uri)
     except DocumentError as error:
         return Failure(where, error.kind, f"line {number}: {error.reason}", prefix)
-    return Item(uri, file, hashlib.sha256(line.strip()).hexdigest(), partial(_parse_row, row))
+    return Item(uri, file, hashlib.sha256(line.strip()).hexdigest(), len(line), partial(_parse_row, row))
 
 
 def _is_id(value: object) -> bool:
     return (isinstance(value, str) and value != "") or (isinstance(value, int) and not isinstance(value, bool))
 
 
-def _parse_row(row: Mapping[str, Any]) -> Parsed:
+def _parse_file(name: str, data: bytes, parser: Parser) -> Parsed:
+    return parser(name, data)
+
+
+def _parse_row(row: Mapping[str, Any], parser: Parser) -> Parsed:
     """The text of a row is its ``text``; the title stays apart. ``metadata.label`` is its label."""
     metadata = row.get("metadata")
     label = metadata.get("label") if isinstance(metadata, dict) else None

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from domicile.config import Settings
+from domicile.config import CollectionSettings, Settings
 from domicile.domain import Collection
+from domicile.errors import Forbidden, MissingExtra
 from domicile.files import HashMemory
+from domicile.jobs import QueueLimits
 from domicile.labels import PartialLabel, Regions
 
 if TYPE_CHECKING:
@@ -18,10 +22,12 @@ if TYPE_CHECKING:
     from domicile.adapters.generations import Generations
     from domicile.adapters.index_writer import LocalIndexWriter
     from domicile.adapters.indexes import LocalIndexes
+    from domicile.adapters.jobs import SqliteJobs
     from domicile.adapters.keys import KeyFile
-    from domicile.adapters.onnx import OnnxEmbedder
     from domicile.answering import Answering
     from domicile.models.artefact import ModelFolder
+    from domicile.models.card import Engine, Precision
+    from domicile.models.measure import Candidate
     from domicile.ports import Embedder, Generator, Indexes, SentenceSplitter
     from domicile.retrieval import Retriever
 
@@ -87,10 +93,37 @@ class Home:
 
         return open_model(self._model_path(self.settings.models.llm), "llm", self.hashes, self._pins, trust=trust)
 
-    def embedder(self, threads: int | None = None) -> OnnxEmbedder:
+    def embedder(self, threads: int | None = None) -> Embedder:
+        """The embedder, with the engine and the precision of the settings.
+
+        Raises:
+            ModelMissing, ModelDamaged: see ``open_model``.
+            MissingExtra: the engine is not installed.
+            ConfigError: this CPU does not have the precision.
+        """
+        chosen = self.settings.models
+        return self._load_embedder(chosen.engine, chosen.precision, threads or self.threads())
+
+    def embedders(self) -> list[Candidate]:
+        """Every engine and precision that is possible on this machine, the portable one first; nothing is loaded."""
+        from domicile.adapters.openvino import cpu_precisions
+        from domicile.models.measure import Candidate
+
+        pairs: list[tuple[Engine, Precision]] = [("onnxruntime", "f32")]
+        with suppress(MissingExtra):
+            pairs += [("openvino", precision) for precision in cpu_precisions()]
+        threads = self.threads()
+        return [Candidate(*pair, partial(self._load_embedder, *pair, threads)) for pair in pairs]
+
+    def _load_embedder(self, engine: Engine, precision: Precision, threads: int) -> Embedder:
+        folder = self.embedder_folder()
+        if engine == "openvino":
+            from domicile.adapters.openvino import OpenVinoEmbedder
+
+            return OpenVinoEmbedder(folder, threads, precision)
         from domicile.adapters.onnx import OnnxEmbedder
 
-        return OnnxEmbedder(self.embedder_folder(), threads or self.threads())
+        return OnnxEmbedder(folder, threads)
 
     def llm(self, wait_seconds: float = 0.0) -> GenaiGenerator:
         """The language model; it loads in the background, and ``generate`` waits this long for it."""
@@ -108,7 +141,12 @@ class Home:
     def index_writer(self) -> LocalIndexWriter:
         from domicile.adapters.index_writer import LocalIndexWriter
 
-        return LocalIndexWriter(self.collections_dir, self.hashes)
+        return LocalIndexWriter(
+            self.collections_dir,
+            self.hashes,
+            self.path / "cache" / "vectors",
+            keep=self.settings.ingestion.keep_generations,
+        )
 
     def indexes(self) -> LocalIndexes:
         from domicile.adapters.indexes import LocalIndexes
@@ -124,6 +162,37 @@ class Home:
         from domicile.adapters.keys import KeyFile
 
         return KeyFile(self.path / "state" / "keys.json")
+
+    def jobs(self) -> SqliteJobs:
+        from domicile.adapters.jobs import SqliteJobs
+
+        chosen = self.settings.ingestion
+        limits = QueueLimits(
+            queued=chosen.queue,
+            kept=chosen.keep_jobs,
+            attempts=chosen.attempts,
+            lease_seconds=chosen.lease_seconds,
+            upload_bytes=chosen.max_spool_bytes,
+        )
+        return SqliteJobs(self.path / "state", limits)
+
+    def source_for_key(self, collection: str, source: str) -> Path:
+        """The real path of a source that the bearer of a key names; whether it is there is the worker's to find out.
+
+        Rules of labels are about paths below the source, so where there are rules the source is a root itself: naming
+        a folder below it would take the documents out of their rules.
+
+        Raises:
+            Forbidden: it does not lie where keys may ingest from.
+        """
+        chosen = self.settings.collections.get(collection, CollectionSettings())
+        roots = [Path(root).resolve() for root in chosen.roots or self.settings.ingestion.roots]
+        place = Path(source).resolve()
+        if chosen.rules and place not in roots:
+            raise Forbidden("source: must be one of ingestion.roots itself, since the collection has rules for labels")
+        if not any(place.is_relative_to(root) for root in roots):
+            raise Forbidden("source: must lie below one of ingestion.roots (domicile.toml)")
+        return place
 
     def splitter(self) -> SentenceSplitter:
         from domicile.adapters.sentencex import SentencexSplitter

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from domicile import labels
 from domicile.domain import Collection
@@ -29,7 +30,20 @@ class Models(_Section):
 
     embedder: str = Field(default="all-minilm-l6-v2", description="a folder below `models/`, or the path of your own")
     llm: str = Field(default="smollm2-135m", description="a folder below `models/`, or the path of your own")
+    engine: Literal["onnxruntime", "openvino"] = Field(
+        default="onnxruntime", description="runs the embedder; another one needs `ingest reindex`"
+    )
+    precision: Literal["f32", "bf16"] = Field(
+        default="f32", description="of the embedder's computation; bf16 needs openvino and a CPU that has it"
+    )
     threads: int = Field(default=0, ge=0, le=256, description="CPU threads for each model; 0 is every core")
+
+    @field_validator("precision")
+    @classmethod
+    def _possible(cls, precision: str, given: ValidationInfo) -> str:
+        if precision == "bf16" and given.data.get("engine") == "onnxruntime":
+            raise PydanticCustomError("precision", 'onnxruntime computes in f32: bf16 needs models.engine = "openvino"')
+        return precision
 
 
 class Rule(_Section):
@@ -49,6 +63,7 @@ class CollectionSettings(_Section):
         description="what an uncleared passage does to a hosted answer; without effect until there are hosted answers",
     )
     language: str = Field(default="en", pattern="^[a-z]{2}$", description="of its words, for stemming and stop words")
+    roots: list[str] = Field(default=[], description="instead of `ingestion.roots`, for this collection")
     label: dict[str, Any] = Field(default={}, description="a label for every document of it, see labels.md")
     rules: list[Rule] = Field(default=[], description="labels for the documents whose path matches")
 
@@ -69,6 +84,20 @@ class Server(_Section):
 
 
 class Ingestion(_Section):
+    roots: list[str] = Field(
+        default=[], description="folders that a key may name as a source of an ingestion, or folders below these"
+    )
+    queue: int = Field(default=1_000, ge=1, le=100_000, description="jobs that may wait for a worker; more get 503")
+    keep_jobs: int = Field(default=1_000, ge=1, le=100_000, description="ended jobs that are remembered")
+    attempts: int = Field(default=5, ge=1, le=100, description="of a job, before it is a dead letter")
+    lease_seconds: float = Field(
+        default=15, ge=3, le=600, description="until a silent worker's job is given to another"
+    )
+    max_upload_bytes: int = Field(default=50_000_000, ge=1, le=2_000_000_000, description="of a document put by HTTP")
+    max_spool_bytes: int = Field(default=5_000_000_000, ge=1, description="of all such documents that wait or failed")
+    keep_generations: int = Field(
+        default=10, ge=2, le=1_000, description="that are retained for `generations rollback`"
+    )
     max_file_bytes: int = Field(default=200_000_000, ge=1, le=10_000_000_000, description="a larger file fails unread")
 
 

@@ -15,11 +15,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from domicile.errors import ConfigError, DomicileError, StorageError, UsageError
 from domicile.files import storage_errors
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 LINE_SECONDS = 10.0
 
@@ -65,47 +69,72 @@ class Console:
             self.result({"error": {"type": kind, "message": message}})
 
     @contextmanager
-    def progress(self, what: str, total: float) -> Iterator[Callable[[float], None]]:
-        """Show how far something is, with rate and ETA: a bar on a terminal, else a line every ten seconds. On stderr.
+    def progress(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Show how far one thing is. Yields a function that advances it."""
+        done, began = 0, time.monotonic()
+        with self.bars() as show:
 
-        Yields a function that advances it.
-        """
+            def advance(amount: int) -> None:
+                nonlocal done
+                done += amount
+                eta = (time.monotonic() - began) * (total - done) / done if 0 < done <= total else None
+                show(what, "", done, total, eta)
+
+            yield advance
+
+    @contextmanager
+    def bars(self) -> Iterator[Show]:
+        """Show how far something is, stage by stage: bars on a terminal, else a line every ten seconds. On stderr."""
         from rich.console import Console as RichConsole
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
         rich = RichConsole(stderr=True)
         if not rich.is_terminal:
-            yield _Lines(what, total, self.note).advance
+            yield _Lines(self.note).show
             return
-        rate = TextColumn("{task.fields[rate]}")
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]} {task.fields[left]}  {task.fields[detail]}"),
+        )
         with Progress(*columns, console=rich, transient=True) as bars:
-            task = bars.add_task(what, total=total, rate="")
+            tasks: dict[str, TaskID] = {}
 
-            def advance(amount: float) -> None:
-                bars.update(task, advance=amount, rate=f"{bars.tasks[0].speed or 0:,.0f}/s")
+            def show(stage: str, detail: str, done: int, total: int, eta_seconds: float | None) -> None:
+                if stage not in tasks:
+                    tasks[stage] = bars.add_task(stage, total=total, rate="", left="", detail="")
+                left = "" if eta_seconds is None else f"{timedelta(seconds=round(eta_seconds))} left"
+                task = bars.tasks[list(tasks).index(stage)]
+                rate = f"{done / task.elapsed:,.1f}/s" if done and task.elapsed else ""
+                bars.update(tasks[stage], completed=done, total=total, rate=rate, left=left, detail=detail)
 
-            yield advance
+            yield show
+
+
+Show = Callable[[str, str, int, int, float | None], None]
+"""Takes the stage, what to say beside it, how much is done and of how much, and the seconds that are left."""
 
 
 class _Lines:
     """Progress for logs: a line now and then."""
 
-    def __init__(self, what: str, total: float, note: Callable[[str], None]) -> None:
-        self._what, self._total, self._note = what, total, note
-        self._done = 0.0
-        self._started = self._said = time.monotonic()
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self._note = note
+        self._stage = ""
+        self._began = self._said = time.monotonic()
 
-    def advance(self, amount: float) -> None:
-        self._done += amount
+    def show(self, stage: str, detail: str, done: int, total: int, eta_seconds: float | None) -> None:
         now = time.monotonic()
-        if now - self._said >= LINE_SECONDS:
-            self._said = now
-            rate = self._done / (now - self._started)
-            left = max(self._total - self._done, 0) / rate
-            self._note(
-                f"{self._what}: {self._done:,.0f} of {self._total:,.0f}, {rate:,.1f}/s, about {left:,.0f} s left"
-            )
+        if stage != self._stage:
+            self._stage, self._began = stage, now
+        if now - self._said < LINE_SECONDS:
+            return
+        self._said = now
+        rate = done / (now - self._began) if now > self._began else 0.0
+        left = "" if eta_seconds is None else f", about {eta_seconds:,.0f} s left"
+        more = f" ({detail})" if detail else ""
+        self._note(f"{stage}: {done:,} of {total:,}, {rate:,.1f}/s{left}{more}")
 
 
 def _write(text: str) -> None:

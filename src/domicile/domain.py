@@ -62,19 +62,21 @@ class Principal:
         tenant: ``None`` is every tenant (the owner of the home).
         groups: ``None`` is every group (the owner of the home).
         budget: money per day in the configured currency; ``None`` is unlimited.
+        may_ingest: whether documents may be written, and jobs of ingestion seen.
     """
 
     name: str
     tenant: str | None
     groups: frozenset[str] | None
     budget: float | None = None
+    may_ingest: bool = False
 
     def may_read(self, groups: frozenset[str] | None) -> bool:
         """Whether a text with these label groups may be shown to this principal."""
         return groups is None or self.groups is None or not groups.isdisjoint(self.groups)
 
 
-OWNER = Principal(name="owner", tenant=None, groups=None)
+OWNER = Principal(name="owner", tenant=None, groups=None, may_ingest=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,30 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
+class Page:
+    """A page of a paginated document and its half-open range in the text."""
+
+    number: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the text of a document is to be read, so that it can be cut into passages again without its source.
+
+    Attributes:
+        markdown: whether headings, lists, tables and code are to be read as Markdown.
+        table: whether every line is a row of one table, the first its header.
+        pages: in order; empty where the format has none.
+    """
+
+    markdown: bool = False
+    table: bool = False
+    pages: tuple[Page, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """One source item, identified by its URI within its collection.
 
@@ -138,6 +164,7 @@ class Document:
     label: Label
     digest: str
     origin: Literal["run", "api"] = "run"
+    layout: Layout = Layout()
 
 
 @dataclass(frozen=True, slots=True)

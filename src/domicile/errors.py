@@ -6,7 +6,8 @@
     │   ├── InvalidRequest               2  a question or parameter out of bounds; names the field
     │   ├── UnknownCollection            2
     │   ├── UnknownDocument              2
-    │   └── UnknownGeneration            2
+    │   ├── UnknownGeneration            2
+    │   └── UnknownJob                   2
     ├── Unauthenticated                  4  no key, or not a valid one
     ├── Forbidden                        4  a valid key that may not do this
     ├── Damaged                          6  bytes on disk are not the bytes that were written
@@ -22,6 +23,7 @@
     ├── MissingExtra                     2  an optional dependency is not installed; names the extra
     ├── LabelError                       2  a malformed residency label; names the field
     ├── StorageError                     1  the disk refused (full, read-only, permission)
+    ├── SandboxUnavailable               1  no process can be started to parse documents in
     └── DocumentError                    3  one document cannot be ingested; carries ``kind``
 
 The exit codes are part of the command line's contract. The mapping to HTTP is in ``domicile.api.problems``.
@@ -80,6 +82,13 @@ class UnknownDocument(UsageError):
 
 class UnknownGeneration(UsageError):
     """No such generation is retained."""
+
+
+class UnknownJob(UsageError):
+    """Raised alike for an absent job and for one of a collection that is not open to the caller."""
+
+    def __init__(self, job: str) -> None:
+        super().__init__(f"there is no job {job!r}: `domicile ingest status` lists them")
 
 
 class Unauthenticated(DomicileError):
@@ -178,6 +187,10 @@ class LabelError(DomicileError):
 
 class StorageError(DomicileError):
     """The disk refused: full, read-only or not permitted."""
+
+
+class SandboxUnavailable(DomicileError):
+    """No process can be started to parse documents in: trouble of this machine, and not of a document."""
 
 
 class DocumentError(DomicileError):

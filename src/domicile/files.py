@@ -105,11 +105,11 @@ def fsync_path(path: Path) -> None:
         os.close(descriptor)
 
 
-def make_folders(path: Path) -> None:
+def make_folders(path: Path, *, mode: int = 0o777) -> None:
     """Make a folder and what is missing above it, so that a power loss takes none of them away again."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     for folder in reversed(missing):
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(mode=mode, exist_ok=True)
         fsync_path(folder.parent)
 
 
@@ -143,6 +143,45 @@ def writer_lock(path: Path, what: str) -> Iterator[None]:
         except BlockingIOError:
             raise WriterBusy(f"another process is writing {what}: wait for it, or stop it") from None
         yield
+    finally:
+        os.close(descriptor)
+
+
+class FileInUse(Exception):
+    """Somebody holds the file."""
+
+
+def hold(path: Path) -> int:
+    """Open a file so that ``retire`` leaves it alone; the hold ends when the descriptor is closed or the process dies.
+
+    Raises:
+        OSError: it is absent, unreadable, or being retired.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        if os.fstat(descriptor).st_nlink == 0:
+            raise FileNotFoundError(errno.ENOENT, "was removed", str(path))
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def retire(path: Path) -> None:
+    """Remove a file that nobody holds.
+
+    Raises:
+        FileInUse: somebody does.
+        FileNotFoundError: it is not there.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FileInUse(str(path)) from None
+        path.unlink()
     finally:
         os.close(descriptor)
 

@@ -5,9 +5,12 @@ Every label value comes from a fixed set: no question, document, key or path is 
 
 from __future__ import annotations
 
+from typing import get_args
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from domicile.domain import Answer, SearchResult
+from domicile.jobs import JobState, QueueFigures
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -59,6 +62,29 @@ class Metrics:
         self.capacity = Gauge(
             "domicile_workers_capacity", "Work that a bounded pool accepts.", ["pool"], registry=self._registry
         )
+
+        self.jobs = Gauge(
+            "domicile_ingestion_jobs",
+            "Jobs of ingestion by state; ended ones are remembered for a while.",
+            ["state"],
+            registry=self._registry,
+        )
+        self.oldest_job = Gauge(
+            "domicile_ingestion_oldest_queued_seconds",
+            "How long the oldest queued job has waited.",
+            registry=self._registry,
+        )
+        self.failed_documents = Gauge(
+            "domicile_ingestion_documents_failed",
+            "Documents that the last run of each collection listed as failed.",
+            registry=self._registry,
+        )
+
+    def queued(self, figures: QueueFigures) -> None:
+        for state in get_args(JobState):
+            self.jobs.labels(state).set(figures.jobs.get(state, 0))
+        self.oldest_job.set(figures.oldest_seconds)
+        self.failed_documents.set(figures.failed_documents)
 
     def searched(self, result: SearchResult) -> None:
         self._time(result.timings_ms)

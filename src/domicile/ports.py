@@ -196,8 +196,28 @@ class IndexChange(Protocol):
         """The generation that the change starts from."""
         ...
 
+    @property
+    def erased(self) -> frozenset[str]:
+        """Hashes of the URIs that were erased, for ``uris.is_erased``."""
+        ...
+
     def states(self) -> Mapping[str, DocumentState]:
         """The documents of the current generation by URI."""
+        ...
+
+    def document(self, uri: str) -> Document | None:
+        """A document of the current generation."""
+        ...
+
+    def known(self, texts: Sequence[str]) -> dict[int, Vectors]:
+        """The vectors, each of shape (dimensions,), of those texts that this embedder embedded before, by position.
+
+        They come from the index itself, and from a change that was never finished.
+        """
+        ...
+
+    def remember(self, texts: Sequence[str], vectors: Vectors) -> None:
+        """Keep vectors until the commit, so that the change after a crash knows them."""
         ...
 
     def put(self, document: Document, state: str, chunks: Sequence[NewChunk], vectors: Vectors) -> None:
@@ -210,6 +230,21 @@ class IndexChange(Protocol):
         """Give a document of the current generation another label, made from the one it has; nothing is embedded."""
         ...
 
+    def erase(self, uri: str) -> list[str]:
+        """Delete the document and what lies in it for ever: the commit rewrites what held it and withdraws older generations.
+
+        Returns:
+            Those of them that the current generation held.
+
+        Raises:
+            UnknownDocument: no retained generation holds it.
+        """
+        ...
+
+    def restore(self, uri: str) -> None:
+        """Let an erased document come back."""
+        ...
+
     def commit(self) -> Commit:
         """Make the change durable and current.
 
@@ -219,12 +254,19 @@ class IndexChange(Protocol):
 
 
 class IndexWriter(Protocol):
-    def change(self, collection: Collection, embedder: Embedder) -> AbstractContextManager[IndexChange]:
+    def change(
+        self, collection: Collection, embedder: Embedder | None, *, rebuild: bool = False
+    ) -> AbstractContextManager[IndexChange]:
         """Open a change; leaving the block without a commit abandons it and leaves nothing behind.
+
+        Args:
+            embedder: of the vectors that are put; ``None`` where nothing will be.
+            rebuild: every document will be put again, perhaps by another embedder; nothing else stays.
 
         Raises:
             WriterBusy: another process writes this collection.
             EmbedderMismatch: its vectors were made by another embedder.
+            UnknownCollection: without an embedder: there is none.
         """
         ...
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from domicile import labels
-from domicile.domain import Answer, Citation, Decision, Hit, Label, SearchResult
+from domicile.domain import Answer, Citation, Decision, Hit, Label, Principal, SearchResult
+from domicile.jobs import Job
 from domicile.labels import Regions
 
 
@@ -90,3 +92,33 @@ def _decision(decision: Decision, regions: Regions) -> dict[str, Any]:
 def label(value: Label | None, regions: Regions) -> dict[str, Any]:
     """A label, or an empty object where there is none."""
     return {} if value is None else labels.to_json(value, regions)
+
+
+def job(given: Job, caller: Principal) -> dict[str, Any]:
+    """A job. Names of documents are for who asked for it, and for the owner: others may not know that they exist."""
+    own = caller.tenant is None or caller.name == given.order.submitter
+    queue = {"position": given.position, "age_seconds": round(given.waiting, 1)} if given.position else None
+    return {
+        "id": given.id,
+        "kind": given.order.kind,
+        "collection": given.order.collection,
+        "document": given.order.document if own else None,
+        "source": given.order.payload.get("source") if own else None,
+        "state": given.state,
+        "attempts": given.attempts,
+        "cancelling": given.cancelling,
+        "created": _time(given.created),
+        "started": _time(given.started),
+        "finished": _time(given.finished),
+        "queue": queue,
+        "progress": given.progress,
+        "report": given.report if own or given.report is None else {**given.report, "failures": [], "warnings": []},
+        "error": given.error
+        if own or given.error is None
+        else {"type": given.error.get("type"), "message": "told to its submitter"},
+    }
+
+
+def _time(seconds: float | None) -> str | None:
+    """An instant as ISO 8601, in UTC."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

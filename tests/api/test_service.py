@@ -187,6 +187,7 @@ def test_ready_names_models_and_collections(service: Served) -> None:
         "models": {"hash": {"kind": "embedder", "state": "ready"}, "scripted": {"kind": "llm", "state": "ready"}},
         "collections": {"handbook": {"generation": 1}},
         "sinks": {},
+        "ingestion": {"queued": 0, "running": 0, "dead": 0},
     }
 
 

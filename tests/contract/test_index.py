@@ -288,7 +288,7 @@ def test_an_unknown_collection_is_refused_and_not_remembered(shelf: Shelf) -> No
 def test_an_index_of_another_embedder_is_refused(shelf: Shelf) -> None:
     shelf.commit({"a": "pump"})
     other = HashEmbedder(name="other", fingerprint="hash-64-b")
-    with pytest.raises(EmbedderMismatch, match=r"set models\.embedder back"), shelf.writer.change(COLLECTION, other):
+    with pytest.raises(EmbedderMismatch, match="ingest reindex"), shelf.writer.change(COLLECTION, other):
         pass
     assert shelf.commit({"b": "leave"}).generation == 2  # the lock was given back
 
@@ -400,7 +400,7 @@ def test_many_threads_may_search_one_pinned_generation(shelf: Shelf) -> None:
                 lambda word: (dense(index, word), lexical(index, word), index.document("d1", None)), WORDS
             )
             assert list(together) == alone
-    assert len(index._segments[1].store._idle) <= 8
+    assert len(next(iter(index._segments.values())).store._idle) <= 8
 
 
 def test_a_request_may_go_on_after_its_generation_was_replaced_and_collected(shelf: Shelf) -> None:

@@ -7,6 +7,7 @@ import random
 import zipfile
 
 import pytest
+from compound import compound
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from domicile.errors import DocumentError
 from domicile_ingest.parsing import Parsed, clean, parse
 from domicile_ingest.parsing.detect import detect
 from domicile_ingest.parsing.parsed import one_line, stem
+from domicile_ingest.parsing.text import decode, decode_as
 
 WESTERN = "Der Käufer zahlt die Gebühr für die Prüfung – spätestens am 1. März, sonst 5 € mehr. "
 RUSSIAN = "Договор вступает в силу со дня его подписания обеими сторонами. "
@@ -59,6 +61,14 @@ def test_noise_is_not_text(size: int) -> None:
         assert caught.value.kind == "binary"
 
 
+def zipped(members: dict[str, bytes]) -> bytes:
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return target.getvalue()
+
+
 @pytest.mark.parametrize(
     ("name", "data", "kind"),
     [
@@ -69,17 +79,16 @@ def test_noise_is_not_text(size: int) -> None:
         ("a.html", b"<html><script>x</script></html>", "empty"),
         ("a.txt", b"\x89PNG\r\n\x1a\n" + bytes(50), "binary"),
         ("a.pdf", b"\x7fELF" + bytes(50), "binary"),
-        ("a.doc", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(99) + "WordDocument".encode("utf-16-le"), "unsupported"),
-        (
-            "a.xlsx",
-            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(99) + "EncryptedPackage".encode("utf-16-le"),
-            "encrypted",
-        ),
+        ("a.doc", compound({("WordDocument",): b"words"}), "unsupported"),
+        ("a.xlsx", compound({("EncryptedPackage",): b"words"}), "encrypted"),
+        ("a.doc", compound({("Contents",): b"words"}), "binary"),
+        ("a.msg", compound({("WordDocument",): b"words"})[:1000], "broken"),
+        ("a.odt", zipped({"mimetype": b"application/vnd.oasis.opendocument.spreadsheet"}), "unsupported"),
+        ("a.zip", zipped({"a.txt": b"words"}), "binary"),
         ("a.docx", b"PK\x03\x04 and then nothing", "broken"),
         ("a.pdf", b"%PDF-1.7\nnothing", "broken"),
-        ("a.rtf", b"{\\rtf1 words}", "unsupported"),
         ("a.svg", b"<svg xmlns='x'/>", "unsupported"),
-        ("a.eml", b"From: a@b\n\nx", "unsupported"),
+        ("a.eml", b"", "empty"),
     ],
 )
 def test_what_cannot_be_read_says_why(name: str, data: bytes, kind: str) -> None:
@@ -87,6 +96,42 @@ def test_what_cannot_be_read_says_why(name: str, data: bytes, kind: str) -> None
         parse(name, data)
     assert caught.value.kind == kind
     assert "\n" not in caught.value.reason
+
+
+MAIL = b"Message-ID: <1@x>\nFrom: Ann <a@x>\nTo: b@x\nSubject: Leave\n\nTwenty days.\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "kind"),
+    [
+        ("a", MAIL, "eml"),
+        ("a.txt", MAIL, "eml"),
+        ("a.txt", b"From ann@x Mon Jan 1\r\n" + MAIL.replace(b"\n", b"\r\n"), "eml"),
+        ("a.txt", MAIL.decode().encode("utf-16"), "eml"),
+        ("a.txt", b"From: Ann\nSubject: Leave\nDate: today\n\nTwenty days.", "eml"),
+        ("a.md", MAIL, "md"),
+        ("a.txt", b"Note: the form is old\nFrom: May on, use the new one.\n", "txt"),
+        ("a.txt", b"From: Paris\nTo: Lyon\n\nTwo hours by train.\n", "txt"),
+        ("a.txt", b"Subject: Leave\nDate: Monday\n\nMinutes of the meeting.\n", "txt"),
+        ("a.txt", b"Dear all,\nFrom: Ann\nSubject: Leave\nTo: b\n", "txt"),
+        ("a.eml", b"<html><body>saved page</body></html>", "html"),
+        ("a.doc", b"{\\rtf1 words}", "rtf"),
+        ("a.txt", zipped({"mimetype": b"application/epub+zip", "word/odd": b""}), "epub"),
+        ("a.zip", zipped({"META-INF/container.xml": b""}), "epub"),
+        ("a.docx", zipped({"ppt/presentation.xml": b""}), "pptx"),
+        ("a", compound({("__properties_version1.0",): b"", ("x", "EncryptedPackage"): b""}), "msg"),
+    ],
+)
+def test_the_content_tells_the_kind(name: str, data: bytes, kind: str) -> None:
+    assert detect(name, data) == kind
+
+
+@pytest.mark.parametrize(
+    "encoding", ["punycode", "idna", "undefined", "unicode_escape", "rot13", "zlib", "no-such", "\0"]
+)
+def test_a_claimed_encoding_that_no_file_has_is_not_tried(encoding: str) -> None:
+    assert decode_as(b"caf\xe9", encoding) is None
+    assert decode(b"caf\xe9", encoding) == "café"
 
 
 def test_too_large() -> None:

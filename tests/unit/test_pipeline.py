@@ -6,21 +6,23 @@ import gzip
 import json
 import os
 import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from corpora import COLLECTION, EMBEDDER, REGIONS, Shelf, put
+from corpora import COLLECTION, EMBEDDER, REGIONS, TOOLS, Shelf, put
 
 from domicile import labels
-from domicile.adapters.sentencex import SentencexSplitter
 from domicile.domain import OWNER, Chunk, Collection, Document, Label, Sensitivity
-from domicile.errors import EmbedderMismatch, UsageError
+from domicile.errors import Cancelled, EmbedderMismatch, UsageError
 from domicile.ports import Index
 from domicile.testing import HashEmbedder
 from domicile_ingest.labelling import Labeller
 from domicile_ingest.parsing.parsed import Parsed
 from domicile_ingest.pipeline import Options, Pipeline
-from domicile_ingest.sources import Failure, Item, Source, open_source
+from domicile_ingest.progress import Progress
+from domicile_ingest.sources import Failure, Item, Parser, Source, open_source
 
 
 @pytest.fixture
@@ -72,7 +74,7 @@ def test_the_report_is_the_object_of_the_contract(shelf: Shelf, source: Path) ->
     assert (failure["document"], failure["kind"], set(failure)) == ("d.txt", "empty", {"document", "kind", "reason"})
     assert report == {"collection": "c", "generation": 2, "previous": 1, "documents": counts(changed=1, unchanged=1,
     deleted=1, failed=1),
-                      "warnings": [], "chunks": 2, "embedded": 1}  # fmt: skip
+                      "warnings": [], "chunks": 2, "embedded": 1, "reused": 0}  # fmt: skip
 
 
 def test_the_first_run_has_no_previous_generation(shelf: Shelf, source: Path) -> None:
@@ -93,9 +95,11 @@ def test_a_second_run_embeds_nothing_and_makes_no_generation(shelf: Shelf, sourc
 
 def test_a_moved_file_is_another_document(shelf: Shelf, source: Path) -> None:
     shelf.ingest(source)
-    (source / "b.txt").rename(source / "z.txt")
-    assert shelf.ingest(source).counts == counts(added=1, unchanged=2, deleted=1)
-    assert uris(shelf) == {"a.md", "z.txt", "sub/c.txt"}
+    shutil.move(source / "sub", source / "elsewhere")  # c.txt has the same title there, so the same text is embedded
+    report = shelf.ingest(source)
+    assert report.counts == counts(added=1, unchanged=2, deleted=1)
+    assert (report.embedded, report.reused) == (0, 1)
+    assert uris(shelf) == {"a.md", "b.txt", "elsewhere/c.txt"}
 
 
 def test_a_failed_document_keeps_its_last_good_version_and_is_listed(shelf: Shelf, source: Path) -> None:
@@ -152,19 +156,17 @@ def test_a_file_that_fails_for_its_name_or_kind_does_not_stop_the_rest(shelf: Sh
 def test_a_parser_that_fails_unforeseen_fails_one_document(shelf: Shelf, source: Path) -> None:
     class Tricky(Source):
         def __iter__(self):  # type: ignore[no-untyped-def]
-            def explode() -> Parsed:
+            def explode(parser: Parser) -> Parsed:
                 raise IndexError("deep inside")
 
-            yield Item("bad", "bad", "0", explode)
-            yield Item("good", "good", "0", lambda: Parsed("good", "pump", markdown=False))
+            yield Item("bad", "bad", "0", 1, explode)
+            yield Item("good", "good", "0", 1, lambda parser: Parsed("good", "pump", markdown=False))
 
-    pipeline = Pipeline(
-        shelf.writer,
-        EMBEDDER,
-        SentencexSplitter(),
-        COLLECTION,
-        Labeller(COLLECTION, REGIONS, labels.PartialLabel(), (), {}),
-    )
+        def read(self, wanted: Mapping[str, object]) -> Iterator[Item | Failure]:
+            yield from self
+
+    labeller = Labeller(COLLECTION, REGIONS, labels.PartialLabel(), (), {})
+    pipeline = Pipeline(shelf.writer, TOOLS, COLLECTION, labeller)
     report = pipeline.run(Tricky(source, (), {}, (), False, 1), Options())
     assert [(f.document, f.kind, f.reason) for f in report.failures] == [
         ("bad", "broken", "cannot be parsed: IndexError")
@@ -180,7 +182,7 @@ def test_a_folder_that_cannot_be_listed_deletes_nothing_that_lay_in_it(shelf: Sh
     )  # as test_sources gets it from the kernel
     unlisted = Source(listed.root, ("a.md",), {}, (closed,), False, 1_000_000)
     labeller = Labeller(COLLECTION, REGIONS, labels.PartialLabel(), (), {})
-    report = Pipeline(shelf.writer, EMBEDDER, SentencexSplitter(), COLLECTION, labeller).run(unlisted, Options())
+    report = Pipeline(shelf.writer, TOOLS, COLLECTION, labeller).run(unlisted, Options())
     assert report.counts == counts(unchanged=1, deleted=1, failed=1)
     assert uris(shelf) == {"a.md", "sub/c.txt"}
 
@@ -274,7 +276,7 @@ def test_a_label_alone_makes_a_document_changed(shelf: Shelf, source: Path) -> N
     assert label(shelf, "b.txt").groups is None
     (source / "b.txt.label.toml").write_text('groups = ["hr"]\n')
     report = shelf.ingest(source)
-    assert (report.counts, report.embedded) == (counts(changed=1, unchanged=2), 1)
+    assert (report.counts, report.embedded, report.reused) == (counts(changed=1, unchanged=2), 0, 1)
     assert label(shelf, "b.txt").groups == {"hr"}
     assert shelf.reader().pin("c", OWNER).document("b.txt", frozenset({"it"})) is None
     assert shelf.ingest(source).counts == counts(unchanged=3)
@@ -348,7 +350,7 @@ def test_another_embedder_is_refused_and_the_old_generation_serves(shelf: Shelf,
     other = HashEmbedder(name="other", fingerprint="hash-b")
     labeller = Labeller(COLLECTION, REGIONS, labels.PartialLabel(), (), {})
     with pytest.raises(EmbedderMismatch, match="embedded by hash"):
-        Pipeline(shelf.writer, other, SentencexSplitter(), COLLECTION, labeller).run(
+        Pipeline(shelf.writer, replace(TOOLS, embedder=other), COLLECTION, labeller).run(
             open_source(source, 1000), Options()
         )
     assert shelf.reader().generation("c") == 1
@@ -356,11 +358,36 @@ def test_another_embedder_is_refused_and_the_old_generation_serves(shelf: Shelf,
 
 def test_progress_is_told_for_every_document(shelf: Shelf, source: Path) -> None:
     rows(source / "r.jsonl", range(4))
-    done: list[float] = []
-    found = open_source(source, 1_000_000)
-    labeller = Labeller(COLLECTION, REGIONS, labels.PartialLabel(), (), {})
-    Pipeline(shelf.writer, EMBEDDER, SentencexSplitter(), COLLECTION, labeller).run(found, Options(), done.append)
-    assert sum(done) == len(found) == 7
+    (source / "empty.txt").write_text("")
+    told: list[Progress] = []
+    shelf.ingest(source, watch=told.append)
+    last = {progress.stage: progress for progress in told}
+    assert list(last) == ["scanning", "embedding", "committing"]
+    assert (last["scanning"].documents, last["scanning"].documents_total) == (8, 8)
+    work = last["embedding"]
+    assert work.documents == work.documents_total == 8
+    assert 0 < work.bytes == work.bytes_total
+    assert (work.embedded, work.failed, work.eta_seconds) == (7, 1, 0.0)
+    for stage, until in last.items():
+        counted = [progress.documents for progress in told if progress.stage == stage]
+        assert counted == sorted(counted)
+        assert counted[-1] == until.documents
+
+
+def test_a_watch_that_cancels_leaves_the_old_generation_and_nothing_behind(shelf: Shelf, source: Path) -> None:
+    shelf.ingest(source)
+    (source / "new.txt").write_text("flange")
+
+    def cancel(progress: Progress) -> None:
+        if progress.stage == "embedding" and progress.embedded:
+            raise Cancelled("enough")
+
+    with pytest.raises(Cancelled):
+        shelf.ingest(source, watch=cancel)
+    assert uris(shelf) == {"a.md", "b.txt", "sub/c.txt"}
+    assert not shelf.leftovers()
+    report = shelf.ingest(source)  # what was embedded is not lost
+    assert (report.counts, report.embedded, report.reused) == (counts(added=1, unchanged=3), 0, 1)
 
 
 def test_the_same_source_gives_the_same_index_again(source: Path, tmp_path: Path) -> None:

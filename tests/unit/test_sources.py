@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from domicile.errors import DocumentError, UsageError
+from domicile_ingest.parsing import parse
 from domicile_ingest.sources import Failure, Item, open_source
 
 MAX_BYTES = 1_000_000
@@ -27,7 +28,7 @@ def failures(place: Path, max_bytes: int = MAX_BYTES) -> list[tuple[str, str, st
 
 
 def text_of(item: Item) -> str:
-    return item.parse().text
+    return item.parse(parse).text
 
 
 def rows(*documents: object) -> bytes:
@@ -76,7 +77,7 @@ def test_rows_are_known_by_their_id_alone_or_behind_the_name_of_their_file(tmp_p
     assert list(items(tmp_path / "corpus.jsonl")) == ["r1", "2"]
     assert list(items(tmp_path / "sub" / "more.jsonl.gz")) == ["r1", "2"]
     assert list(items(tmp_path)) == ["corpus.jsonl#r1", "corpus.jsonl#2", "sub/more.jsonl.gz#r1", "sub/more.jsonl.gz#2"]
-    parsed = items(tmp_path / "corpus.jsonl")["r1"].parse()
+    parsed = items(tmp_path / "corpus.jsonl")["r1"].parse(parse)
     assert (parsed.title, parsed.text) == ("Pumps", "pump")
 
 
@@ -90,7 +91,7 @@ def test_the_text_of_a_row_leaves_its_title_out_and_its_label_in(tmp_path: Path)
             {"_id": "d", "title": 7, "text": "x", "metadata": {"label": {}}},
         )
     )
-    found = {uri: item.parse() for uri, item in items(tmp_path / "c.jsonl").items()}
+    found = {uri: item.parse(parse) for uri, item in items(tmp_path / "c.jsonl").items()}
     assert found["a"].label == label
     assert found["b"].label == {"malformed": "label is not a table"}
     assert found["c"].label is None
@@ -164,7 +165,7 @@ def test_a_file_that_cannot_be_a_document_fails_with_its_kind(
             kinds.append(found.kind)
         elif found.uri != "good.txt":
             with pytest.raises(DocumentError) as failed:
-                found.parse()
+                found.parse(parse)
             kinds.append(failed.value.kind)
     assert kinds == [kind]
 
@@ -193,7 +194,7 @@ def test_a_pipe_is_refused_and_never_opened(tmp_path: Path) -> None:
         (
             3,
             [
-                ("a.txt", "unreadable", None),
+                ("a.txt", "unreadable", "a.txt!/"),
                 ("b.jsonl", "unreadable", "b.jsonl#"),
                 ("c.jsonl.gz", "unreadable", "c.jsonl.gz#"),
             ],
@@ -218,7 +219,7 @@ def test_a_link_out_of_the_source_is_not_followed_and_one_within_is(tmp_path: Pa
     (source / "round").symlink_to(".")
     assert list(items(source)) == ["inside.txt", "sub/a.txt"]
     assert sorted((document, hides) for document, _, hides in failures(source)) == [
-        ("dangling.txt", None), ("folder", "folder/"), ("out.jsonl", "out.jsonl#"), ("out.txt", None), ("round",
+        ("dangling.txt", "dangling.txt!/"), ("folder", "folder/"), ("out.jsonl", "out.jsonl#"), ("out.txt", "out.txt!/"), ("round",
         "round/")]  # fmt: skip
 
 

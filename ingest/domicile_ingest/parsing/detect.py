@@ -8,6 +8,7 @@ import zipfile
 from typing import Literal
 
 from domicile.errors import DocumentError
+from domicile_ingest.parsing.ole import opened
 
 Kind = Literal["pdf", "docx", "xlsx", "pptx", "odt", "epub", "msg", "rtf", "eml", "md", "html", "csv", "tsv", "txt"]
 
@@ -45,6 +46,18 @@ _HTML_START = re.compile(
     rb"\s*(?:<\?xml[^>]{0,200}\?>\s*)?(?:<!--.{0,2000}?-->\s*)?<(?:!doctype\s+html|html|head|body)\b",
     re.IGNORECASE | re.DOTALL,
 )
+_HEADER = re.compile(rb"([!-9;-~]{1,70}):")
+# Headers that only mails have; what people write themselves takes more than one.
+_OF_MAILS = {
+    b"message-id",
+    b"received",
+    b"mime-version",
+    b"return-path",
+    b"delivered-to",
+    b"x-mailer",
+    b"dkim-signature",
+}
+_START = 16_384
 _SVG_START = re.compile(rb"\s*(?:<\?xml[^>]{0,200}\?>\s*)?<svg\b", re.IGNORECASE)
 
 
@@ -75,12 +88,25 @@ def detect(name: str, data: bytes) -> Kind:
 def _textual(name: str, data: bytes) -> Kind:
     suffix = name.rpartition(".")[2].lower() if "." in name else ""
     hint = _BY_SUFFIX.get(suffix, "txt")
-    # Zero bytes out, so that the start of a UTF-16 page reads like that of any other.
-    if hint in ("txt", "csv", "tsv", "md") and _HTML_START.match(
-        data[:8192].replace(b"\x00", b"").lstrip(b"\xef\xbb\xbf\xff\xfe")
-    ):
+    # Zero bytes out, so that the start of a UTF-16 file reads like that of any other.
+    start = data[:_START].replace(b"\x00", b"").lstrip(b"\xef\xbb\xbf\xff\xfe")
+    if hint != "html" and _HTML_START.match(start):
         return "html"
-    return hint
+    return "eml" if hint == "txt" and _is_mail(start) else hint
+
+
+def _is_mail(start: bytes) -> bool:
+    """Whether a text begins with the headers of a mail, and not merely with "Note: ...\"."""
+    names: set[bytes] = set()
+    for number, line in enumerate(start.lstrip().split(b"\n")[:-1]):
+        if not line.strip():
+            break
+        match = _HEADER.match(line)
+        if match is not None:
+            names.add(match[1].lower())
+        elif not (line[:1] in b" \t" and names) and not (number == 0 and line.startswith(b"From ")):
+            return False
+    return b"from" in names and bool(names & _OF_MAILS or (b"subject" in names and names & {b"to", b"date"}))
 
 
 def _inside_zip(data: bytes) -> Kind:
@@ -89,39 +115,42 @@ def _inside_zip(data: bytes) -> Kind:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             unfolded = sum(member.file_size for member in archive.infolist())
             members = {member.filename for member in archive.infolist()}
-            mimetype = archive.read("mimetype")[:100] if "mimetype" in members else b""
+            mimetype = b""
+            if "mimetype" in members:
+                with archive.open("mimetype") as member:
+                    mimetype = member.read(100)
     except Exception as error:  # zipfile lets out what zlib, struct and codecs raise
         raise DocumentError("broken", "the file is a damaged zip archive") from error
     # zipfile gives no more than a member declares, so the sum bounds what any reader can unfold.
     if unfolded > _MAX_UNFOLDED:
         raise DocumentError("too_large", f"the file unfolds to {unfolded:,} bytes; {_MAX_UNFOLDED:,} are allowed")
-    for folder, kind in (("word/", "docx"), ("xl/", "xlsx"), ("ppt/", "pptx")):
-        if any(member.startswith(folder) for member in members):
-            return kind  # type: ignore[return-value]
-    if mimetype.startswith(b"application/epub"):
+    if mimetype.startswith(b"application/epub") or "META-INF/container.xml" in members:
         return "epub"
     if mimetype.startswith(b"application/vnd.oasis.opendocument.text"):
         return "odt"
     if mimetype:
         raise DocumentError("unsupported", f"files of type {mimetype.decode('ascii', 'replace')} are not supported")
+    for folder, kind in (("word/", "docx"), ("xl/", "xlsx"), ("ppt/", "pptx")):
+        if any(member.startswith(folder) for member in members):
+            return kind  # type: ignore[return-value]
     raise DocumentError("binary", "the file is a zip archive: ingest its contents instead")
 
 
 def _inside_ole(data: bytes) -> Kind:
     """Old Office files, mails of Outlook, and new Office files under a password."""
 
-    def holds(stream: str) -> bool:
-        return stream.encode("utf-16-le") in data
-
-    if holds("EncryptedPackage") or holds("EncryptionInfo"):
+    with opened(data) as compound:
+        names = compound.children.get((), set())
+    if names & {"EncryptedPackage", "EncryptionInfo"}:
         raise DocumentError("encrypted", "the file is protected by a password")
-    if holds("__substg1.0_"):
+    if "__properties_version1.0" in names:
         return "msg"
     for stream, what in (
         ("WordDocument", "old Word (.doc)"),
         ("Workbook", "old Excel (.xls)"),
-        ("PowerPoint", "old PowerPoint (.ppt)"),
+        ("Book", "old Excel (.xls)"),
+        ("PowerPoint Document", "old PowerPoint (.ppt)"),
     ):
-        if holds(stream):
+        if stream in names:
             raise DocumentError("unsupported", f"{what} files are not supported: save the file in the current format")
     raise DocumentError("binary", "the file is a compound binary file of no known kind")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from domicile.errors import DocumentError
@@ -46,25 +47,46 @@ _LINE_BREAK = "\x0b"
 _INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"), None)
 
 
+@dataclass(frozen=True, slots=True)
+class WebPage:
+    """What a page says of itself and its text as Markdown; any of them may be empty."""
+
+    title: str
+    heading: str
+    text: str
+
+
 def parse_html(name: str, data: bytes) -> Parsed:
     """A page without its navigation, as Markdown."""
+    page = read_page(source_of(data))
+    text = clean(f"# {page.title}\n\n{page.text}") if page.title and page.text and not page.heading else page.text
+    return Parsed(page.heading or page.title or stem(name), text, markdown=True)
+
+
+def source_of(data: bytes, declared: str | None = None) -> str:
+    """The source behind the bytes; what the page declares about itself goes before ``declared``."""
+    match = _CHARSET.search(data[:4096])
+    return decode(data, match[1].decode("ascii", "replace") if match else declared)
+
+
+def read_page(source: str) -> WebPage:
+    """The words of a page.
+
+    Raises:
+        DocumentError: ``broken``, it is nested beyond reason; ``too_large``.
+    """
     from selectolax.lexbor import LexborHTMLParser
 
-    match = _CHARSET.search(data[:4096])
-    source = decode(data, match[1].decode("ascii", "replace") if match else None).replace("\x00", " ")
+    source = source.replace("\x00", " ")
     _refuse_depth(source)
     tree = LexborHTMLParser(source)
-    title_node, heading = tree.css_first("title"), tree.css_first("h1")
+    title = _title_of(tree.css_first("title"))
     _drop_chrome(tree)
-    body = tree.body
+    heading, body = _title_of(tree.css_first("h1")), tree.body
     text = clean("\n\n".join(_Walker().blocks(_content(tree, body), 0))) if body is not None else ""
     if not text and body is not None:  # a page that is nothing but navigation: better all of it than none
         text = clean("\n\n".join(_Walker(skip=frozenset({"script", "style", "template", "-comment"})).blocks(body, 0)))
-    titled, headed = _title_of(title_node), _title_of(heading)
-    headed = headed if any(map(str.isalpha, headed)) else ""
-    if titled and not headed and text:
-        text = clean(f"# {titled}\n\n{text}")
-    return Parsed(headed or titled or stem(name), text, markdown=True)
+    return WebPage(title, heading if any(map(str.isalpha, heading)) else "", text)
 
 
 def _title_of(node: LexborNode | None) -> str:

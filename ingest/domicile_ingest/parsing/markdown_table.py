@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 _MAX_COLUMNS = 1000
 _MAX_SPAN = 200
+_MAX_REPEATED = 500
+"""Characters: a longer value names no group, and repeating it would blow up the text."""
 
 
 class Grid:
@@ -31,7 +33,7 @@ class Grid:
         """What stands above the next cell."""
         self._place_from_above()
         row = self._rows[-1] if self._rows else []
-        return row[len(self._row)] if len(self._row) < len(row) else ""
+        return _repeatable(row[len(self._row)]) if len(self._row) < len(row) else ""
 
     def end_row(self) -> None:
         """Close the current row."""
@@ -46,12 +48,16 @@ class Grid:
     def _put(self, text: str, rows: int) -> None:
         if len(self._row) < _MAX_COLUMNS:
             if rows > 1:
-                self._to_below[len(self._row)] = (text, rows - 1)
+                self._to_below[len(self._row)] = (_repeatable(text), rows - 1)
             self._row.append(text)
 
     def _place_from_above(self) -> None:
         while (hanging := self._from_above.pop(len(self._row), None)) is not None:
             self._put(*hanging)
+
+
+def _repeatable(text: str) -> str:
+    return text if len(text) <= _MAX_REPEATED else ""
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -21,14 +21,12 @@ _PARSERS: dict[Kind, tuple[str, str]] = {
     "pdf": ("pdf", "parse_pdf"),
     "docx": ("docx", "parse_docx"),
     "xlsx": ("xlsx", "parse_xlsx"),
-}
-_NAMES: dict[Kind, str] = {
-    "pptx": "PowerPoint (.pptx)",
-    "odt": "OpenDocument text (.odt)",
-    "epub": "EPUB",
-    "msg": "Outlook mail (.msg)",
-    "rtf": "Rich Text (.rtf)",
-    "eml": "e-mail (.eml)",
+    "pptx": ("pptx", "parse_pptx"),
+    "odt": ("odt", "parse_odt"),
+    "epub": ("epub", "parse_epub"),
+    "rtf": ("rtf", "parse_rtf"),
+    "eml": ("eml", "parse_eml"),
+    "msg": ("msg", "parse_msg"),
 }
 
 
@@ -46,10 +44,6 @@ def parse(name: str, data: bytes) -> Parsed:
     if len(data) > MAX_BYTES:
         raise DocumentError("too_large", f"the file has {len(data):,} bytes; {MAX_BYTES:,} are allowed: split it")
     kind = detect(name, data)
-    if kind not in _PARSERS:
-        raise DocumentError(
-            "unsupported", f"{_NAMES[kind]} files are not supported: save the file as PDF, HTML or text"
-        )
     try:
         return require_text(_parser(kind)(name, data))
     except (RecursionError, MemoryError) as error:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from domicile.domain import Layout, Page
 from domicile.errors import DocumentError
 
 MAX_CHARACTERS = 20_000_000
@@ -19,12 +20,11 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """A page of a paginated document and its half-open range in the text."""
+class Attachment:
+    """A file inside a file, such as what a mail carries. Its name is data: whatever its author wrote, as one line."""
 
-    number: int
-    start: int
-    end: int
+    name: str
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ class Parsed:
             read is ``{"malformed": reason}``, so that the label becomes the most restrictive one.
         table: whether every line is a row of one table, the first its header (CSV and TSV keep their own notation,
             so that a quote of a row is found in the file).
+        attachments: files that lie inside this one, in order, to be parsed as documents of their own.
     """
 
     title: str
@@ -48,6 +49,12 @@ class Parsed:
     pages: tuple[Page, ...] = ()
     label: Mapping[str, object] | None = None
     table: bool = False
+    attachments: tuple[Attachment, ...] = ()
+
+    @property
+    def layout(self) -> Layout:
+        """What must be stored so that the text can be cut into passages again."""
+        return Layout(self.markdown, self.table, self.pages)
 
 
 def clean(text: str) -> str:

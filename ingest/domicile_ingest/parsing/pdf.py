@@ -8,9 +8,10 @@ import unicodedata
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from domicile.domain import Page
 from domicile.errors import DocumentError
 from domicile_ingest.parsing.markdown import first_heading
-from domicile_ingest.parsing.parsed import MAX_CHARACTERS, Page, Parsed, clean, one_line, stem
+from domicile_ingest.parsing.parsed import MAX_CHARACTERS, Parsed, clean, one_line, stem
 from domicile_ingest.parsing.pdf_layout import HYPHEN, Cell, Line, lay_out
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ _LIGATURES = {ord(ligature): unicodedata.normalize("NFKC", ligature) for ligatur
 _BOLD_NAMES = (b"bold", b"black", b"heavy", b"cmbx", b"sfbx", b"-demi", b"-medi")
 # In a right-to-left run PDFium turns the letters of this ligature round; the two then share one box.
 _LAM_ALEF = re.compile("[اأإآ]ل")
+# Where scripts meet, PDFium puts the blank before the Latin words instead of behind them, and accents before letters.
+_MISPLACED_BLANK = re.compile(r"(?<=[\u0590-\u08ff]) ([A-Za-z](?:[!-~]| (?=[!-~])){0,80}?)(?=[\u0590-\u08ff])")
+_MISPLACED_ACCENT = re.compile(r" ([\u064b-\u0652])([\u0621-\u064a])")
 _LEADER = re.compile(r"(?:\s?[.·]){6,}")
 _JUNK_TITLE = re.compile(r"microsoft word|untitled|\.(?:docx?|pdf|tex|indd|qxd|pptx?)$", re.IGNORECASE)
 
@@ -166,4 +170,5 @@ def _tidy(text: str) -> str:
     """Words as they are written: ligatures taken apart, accents composed, dividing hyphens marked at the end only."""
     text = clean(unicodedata.normalize("NFC", _DIVIDED.sub(HYPHEN, text).translate(_LIGATURES)))
     text = " ".join(_LEADER.sub(" … ", text).split())
+    text = _MISPLACED_ACCENT.sub(r"\2\1", _MISPLACED_BLANK.sub(r"\1 ", text))
     return text[:-1].replace(HYPHEN, "") + text[-1:]

@@ -10,8 +10,8 @@ from itertools import pairwise
 from statistics import median
 from typing import Literal
 
+from domicile.domain import Page
 from domicile_ingest.parsing.markdown_table import table
-from domicile_ingest.parsing.parsed import Page
 
 HYPHEN = "\u00ad"
 """At the end of a line: the word goes on in the next one."""

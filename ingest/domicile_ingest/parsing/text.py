@@ -23,6 +23,8 @@ _LEGACY = (
     "cp1252 cp1250 cp1251 koi8_r cp1253 cp1254 cp1255 cp1256 cp1257 cp874 iso8859_2 iso8859_5 iso8859_8 "
     "cp932 euc_jp iso2022_jp gb18030 big5 cp949 euc_kr mac_roman cp866"
 ).split()
+# Python knows them; punycode takes quadratic time.
+_NOT_FOR_FILES = {"punycode", "idna", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem"}
 _LATIN = {"cp1252", "cp1250", "cp1254", "cp1257", "iso8859_2", "mac_roman", "cp866", "big5", "gb18030", "cp949"}
 _SAMPLE = 65_536
 _MAX_CONTROLS = 0.005
@@ -97,12 +99,19 @@ def _decode_narrow(data: bytes, declared: str | None) -> str:
     if right > 4 * wrong:
         return mended
     for encoding in (declared, _guess(data)):
-        if encoding is not None:
-            try:
-                return data.decode(encoding)
-            except (LookupError, UnicodeDecodeError):
-                continue
+        if encoding is not None and (text := decode_as(data, encoding)) is not None:
+            return text
     return data.decode("cp1252", errors="replace")
+
+
+def decode_as(data: bytes, encoding: str) -> str | None:
+    """The text in an encoding that a file claims; None where it is unknown, no encoding of files, or wrong."""
+    try:
+        name = codecs.lookup(encoding).name
+        # "Latin 1" on a file means the encoding of Windows, as in browsers.
+        return None if name in _NOT_FOR_FILES else data.decode("cp1252" if name == "iso8859-1" else name)
+    except (LookupError, ValueError):
+        return None
 
 
 def _guess(data: bytes) -> str | None:

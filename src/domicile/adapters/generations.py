@@ -11,16 +11,20 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 import shutil
+from collections.abc import Collection as Some
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from math import inf
 from pathlib import Path
 
 from domicile.adapters.manifest import Manifest
 from domicile.errors import IndexDamaged, NoIntactGeneration, UnknownGeneration
-from domicile.files import HashMemory, make_folders, replace_durably
+from domicile.files import FileInUse, HashMemory, fsync_path, hold, make_folders, replace_durably, retire
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +39,23 @@ class Current:
 
     generation: int
     sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """A generation that is held: while it is, nobody collects it.
+
+    Attributes:
+        trouble: what is wrong with the one that should serve, where this is an older one.
+        held: the open manifest with the lock, for ``os.close``.
+    """
+
+    manifest: Manifest
+    trouble: str | None
+    held: int
+
+    def release(self) -> None:
+        os.close(self.held)
 
 
 class Generations:
@@ -135,16 +156,30 @@ class Generations:
         Raises:
             NoIntactGeneration: nothing intact is left.
         """
+        pinned = self.pin()
+        pinned.release()
+        return pinned.manifest, pinned.trouble
+
+    def pin(self) -> Pinned:
+        """As ``newest_intact``, and nobody collects that generation until it is released.
+
+        Raises:
+            NoIntactGeneration: nothing intact is left.
+        """
         newest, trouble = self._newest()
         for number in self._and_older(newest):
+            held = None
             try:
+                held = hold(self.manifest_path(number))
                 manifest = self.manifest(number)
                 self.check(manifest)
             except (IndexDamaged, UnknownGeneration, OSError) as error:
+                if held is not None:
+                    os.close(held)
                 logger.warning("generation %d of %s is not usable: %s", number, self.folder.name, error)
                 trouble = trouble or str(error)
             else:
-                return manifest, trouble
+                return Pinned(manifest, trouble, held)
         raise NoIntactGeneration(
             f"collection {self.folder.name!r} has no intact generation left: {trouble or 'CURRENT is missing'}: "
             "ingest it again into a new collection, or restore a backup"
@@ -172,9 +207,18 @@ class Generations:
             return current.generation, f"{path}: its hash is not that of {self.manifest_path(current.generation)}"
         return current.generation, None
 
+    def floor(self) -> int:
+        """The oldest generation that may serve: an erasure withdraws all before its own."""
+        floor = 1
+        for number in self.numbers():
+            with suppress(IndexDamaged, UnknownGeneration, OSError):
+                floor = max(floor, self.manifest(number).floor)
+        return floor
+
     def _and_older(self, number: int | None) -> Iterator[int]:
         """A generation and its ancestors; by number where a manifest on the way is unreadable."""
-        while number is not None:
+        first = number
+        while number is not None and (number == first or number >= self.floor()):
             yield number
             try:
                 number = self.manifest(number).parent
@@ -209,9 +253,42 @@ class Generations:
             UnknownGeneration, IndexDamaged: it is not there, or not intact.
         """
         manifest = self.manifest(number)
+        if number < self.floor():
+            raise UnknownGeneration(f"{self.folder.name}: generation {number} was withdrawn by an erasure")
         self.check(manifest, trust=False)
         self.point_to(manifest, self.manifest_path(number).read_bytes())
         return manifest
+
+    def superfluous(self, keep: int) -> list[int]:
+        """The generations beyond the newest ``keep``. What serves, and what would if that were damaged, always stays."""
+        try:
+            current = self.current()
+        except IndexDamaged:
+            return []  # what serves is not known: nothing is superfluous
+        serving = list(islice(self._and_older(None if current is None else current.generation), 2))
+        return [number for number in self.numbers()[:-keep] if number not in serving]
+
+    def collect(self, numbers: Some[int], *, force: bool = False) -> list[int]:
+        """Remove these generations, but none that a reader holds, and what nothing names any more.
+
+        Only under the writer's lock. The manifest goes first, and durably: no generation is ever listed without its files.
+
+        Args:
+            force: also those that are held; who reads one then goes on with what it has open, and fails at the next file.
+
+        Returns:
+            What was removed.
+        """
+        removed = []
+        for number in numbers:
+            with suppress(FileInUse, FileNotFoundError):
+                path = self.manifest_path(number)
+                path.unlink() if force else retire(path)
+                removed.append(number)
+        if removed:
+            fsync_path(self.folder / "generations")
+            self.sweep()
+        return removed
 
     def sweep(self) -> None:
         """Remove what no manifest names: the leftovers of a writer that died. Only under the writer's lock."""
@@ -226,9 +303,15 @@ class Generations:
             named |= {segment.folder for segment in manifest.segments} | {manifest.lexical}
             named |= {segment.tombstones for segment in manifest.segments if segment.tombstones}
         for kind in ("segments", "lexical", "tombstones"):
-            for path in (self.folder / kind).iterdir():
-                if f"{kind}/{path.name}" not in named and not _written_by(path.name) <= unknown:
-                    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            unnamed = [
+                path
+                for path in (self.folder / kind).iterdir()
+                if f"{kind}/{path.name}" not in named and not _written_by(path.name) <= unknown
+            ]
+            for path in unnamed:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            if unnamed:  # or a power loss would bring back what was erased
+                fsync_path(self.folder / kind)
         for path in [*self.folder.glob(".*.tmp"), *(self.folder / "generations").glob(".*.tmp")]:
             path.unlink()
 

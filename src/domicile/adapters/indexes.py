@@ -6,13 +6,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from domicile.adapters.generations import Generations
 from domicile.adapters.snapshot import Snapshot
 from domicile.domain import Collection, Principal
-from domicile.errors import NoIntactGeneration, UnknownCollection
+from domicile.errors import DomicileError, UnknownCollection
 from domicile.files import HashMemory
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,8 @@ class LocalIndexes:
     Args:
         settings: gives the settings of a collection by its name.
         clock: monotonic seconds.
+        fingerprint: of the embedder of who searches. A generation of another one does not take the place of one that
+            serves, as after a ``reindex``: that is for the process that is started with the new settings.
     """
 
     def __init__(
@@ -47,7 +50,9 @@ class LocalIndexes:
         settings: Callable[[str], Collection],
         hashes: HashMemory,
         clock: Callable[[], float] = time.monotonic,
+        fingerprint: str | None = None,
     ) -> None:
+        self._fingerprint = fingerprint
         self._root = root
         self._settings = settings
         self._hashes = hashes
@@ -70,6 +75,12 @@ class LocalIndexes:
 
     def trouble(self, collection: str) -> str | None:
         return self._current(collection).trouble
+
+    def refresh(self) -> None:
+        """Look at every opened collection, so that an idle service lets go of old generations, too."""
+        for name in list(self._opened):
+            with suppress(DomicileError, OSError):
+                self._current(name)
 
     def _current(self, name: str) -> _Opened:
         """What serves now. One thread opens a new generation while the others go on with the old one."""
@@ -98,6 +109,12 @@ class LocalIndexes:
             opened.looked = self._clock()
             return opened
         fresh = self._open(name, stamp)
+        if opened is not None and self._fingerprint not in (None, fresh.snapshot.fingerprint):
+            number = fresh.snapshot.generation
+            fresh.snapshot.close()
+            opened.stamp, opened.looked = stamp, self._clock()
+            opened.trouble = f"generation {number} is of another embedder: restart the service to serve it"
+            return opened
         with self._lock:
             self._opened[name] = fresh
         # the old snapshot closes itself once the last request that pinned it lets go
@@ -107,14 +124,11 @@ class LocalIndexes:
         generations = Generations(self._root / name, self._hashes)
         if stamp is None and not generations.numbers():
             raise UnknownCollection(name)
-        manifest, trouble = generations.newest_intact()
-        try:
-            snapshot = Snapshot(generations.folder, manifest, self._settings(name))
-        except FileNotFoundError as error:
-            raise NoIntactGeneration(f"collection {name!r}: {error.filename} vanished while it was opened") from error
-        if trouble is not None:
-            logger.warning("collection %s serves generation %d: %s", name, manifest.generation, trouble)
-        return _Opened(snapshot, trouble, stamp, self._clock())
+        pinned = generations.pin()
+        snapshot = Snapshot(generations.folder, pinned.manifest, self._settings(name), pinned.held)
+        if pinned.trouble is not None:
+            logger.warning("collection %s serves generation %d: %s", name, snapshot.generation, pinned.trouble)
+        return _Opened(snapshot, pinned.trouble, stamp, self._clock())
 
     def _stamp(self, name: str) -> Stamp:
         """Tells one ``CURRENT`` from the next: every commit replaces the file."""

@@ -13,6 +13,20 @@ from domicile.errors import IndexDamaged
 
 _Strict = ConfigDict(extra="forbid", frozen=True)
 
+PARTS = 100
+"""Segments that one commit may write, at most."""
+
+
+def segment_id(generation: int, part: int) -> str:
+    """The name of a segment: the generation that wrote it, and which of its parts it is."""
+    return f"{generation:06d}" if part == 0 else f"{generation:06d}-{part:02d}"
+
+
+def segment_number(name: str) -> int:
+    """The number of a segment in the references of its chunks."""
+    generation, _, part = name.partition("-")
+    return int(generation) * PARTS + int(part or 0)
+
 
 class FileEntry(BaseModel):
     model_config = _Strict
@@ -24,10 +38,14 @@ class SegmentEntry(BaseModel):
     """A sealed segment. ``dead`` rows are struck out by ``tombstones``, a little-endian bitmap over its rows."""
 
     model_config = _Strict
-    id: str = Field(pattern="^[0-9]{6}$")
+    id: str = Field(pattern=r"^[0-9]{6}(-[0-9]{2})?$")
     rows: int = Field(ge=1)
-    tombstones: str | None = Field(default=None, pattern=r"^tombstones/[0-9]{6}-[0-9]{6}\.bits$")
+    tombstones: str | None = Field(default=None, pattern=r"^tombstones/[0-9]{6}-[0-9]{6}(-[0-9]{2})?\.bits$")
     dead: int = Field(default=0, ge=0)
+
+    @property
+    def number(self) -> int:
+        return segment_number(self.id)
 
     @property
     def folder(self) -> str:
@@ -61,10 +79,15 @@ class Counts(BaseModel):
 
 
 class Manifest(BaseModel):
-    """One generation. Paths are relative to the collection's folder."""
+    """One generation. Paths are relative to the collection's folder.
+
+    Attributes:
+        floor: no generation below this one may ever serve again: an erasure withdrew them.
+        erased: sha256 of the URIs that were erased and may not come back unasked.
+    """
 
     model_config = _Strict
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     collection: str
     generation: int = Field(ge=1)
     parent: int | None
@@ -75,6 +98,8 @@ class Manifest(BaseModel):
     segments: tuple[SegmentEntry, ...]
     lexical: str = Field(pattern="^lexical/[0-9]{6}$")
     counts: Counts
+    floor: int = Field(default=1, ge=1)
+    erased: tuple[str, ...] = ()
     files: dict[str, FileEntry]
 
     @field_validator("files")

@@ -6,8 +6,10 @@ A chunk's number (``ref``) is its segment's number and its row there, so it mean
 from __future__ import annotations
 
 import heapq
+import os
 import threading
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,15 +22,17 @@ from domicile.adapters.sqlite import ChunkStore
 from domicile.adapters.tantivy import LexicalFolder
 from domicile.domain import Candidate, Chunk, Collection, Document
 from domicile.errors import IndexDamaged
-from domicile.ports import DocumentState, Vectors
+from domicile.ports import DocumentState, NewChunk, Vectors
 
 ROW_BITS = 32
+_ROW = (1 << ROW_BITS) - 1
 REMEMBERED_READERS = 64
 """Bitmaps kept for distinct sets of groups; beyond it they are made anew, a millisecond per million rows."""
 
 
-def ref_of(segment: str, row: int) -> int:
-    return int(segment) << ROW_BITS | row
+def ref_of(segment: int, row: int) -> int:
+    """The number of a chunk: of its segment, and its row there."""
+    return segment << ROW_BITS | row
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +69,18 @@ class Snapshot:
     Args:
         folder: of the collection.
         manifest: of a generation whose files were verified.
+        held: the descriptor that keeps the generation from being collected; closed with the snapshot.
 
     Raises:
         IndexDamaged: parts of the generation disagree.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, collection: Collection) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, collection: Collection, held: int | None = None) -> None:
+        self._release = weakref.finalize(self, os.close, held) if held is not None else None
         self.manifest = manifest
         self._collection = collection
         self._segments = {
-            int(entry.id): open_segment(folder, entry, manifest.embedder.dimensions) for entry in manifest.segments
+            entry.number: open_segment(folder, entry, manifest.embedder.dimensions) for entry in manifest.segments
         }
         self._lexical = LexicalFolder(folder / manifest.lexical, manifest.language)
         self._masks: dict[tuple[int, frozenset[str] | None], NDArray[np.bool_] | None] = {}
@@ -100,7 +106,7 @@ class Snapshot:
 
     def dense(self, vector: Vectors, k: int, readers: frozenset[str] | None) -> list[Candidate]:
         found = (
-            Candidate(ref_of(segment.entry.id, row), score)
+            Candidate(ref_of(number, row), score)
             for number, segment in self._segments.items()
             for row, score in segment.vectors.search(vector, k, self._allowed(number, readers))
         )
@@ -112,9 +118,9 @@ class Snapshot:
     def chunks(self, refs: Sequence[int]) -> list[Chunk]:
         rows: dict[int, list[int]] = {}
         for ref in refs:
-            rows.setdefault(ref >> ROW_BITS, []).append(ref & (1 << ROW_BITS) - 1)
+            rows.setdefault(ref >> ROW_BITS, []).append(ref & _ROW)
         found = {
-            ref_of(self._segments[number].entry.id, row): chunk
+            ref_of(number, row): chunk
             for number, wanted in rows.items()
             for row, chunk in self._segments[number].store.chunks(wanted).items()
         }
@@ -137,9 +143,26 @@ class Snapshot:
             if segment.alive[first]
         }
 
-    def vectors(self, segment: int, rows: range) -> Vectors:
-        """The stored vectors of these rows of a segment."""
-        return self._segments[segment].vectors.rows(rows)
+    def stored(self, segment: int, rows: range) -> tuple[list[NewChunk], Vectors]:
+        """The chunks of these rows of a segment as they were put, and their vectors."""
+        found = self._segments[segment]
+        return found.store.passages(rows), found.vectors.rows(rows)
+
+    def known(self, hashes: Sequence[bytes]) -> dict[bytes, Vectors]:
+        """The stored vectors of these text hashes, each of shape (dimensions,); rows that are struck out count, too."""
+        found: dict[bytes, Vectors] = {}
+        for segment in self._segments.values():
+            rows = segment.store.rows_with([text_hash for text_hash in hashes if text_hash not in found])
+            found.update(zip(rows, segment.vectors.rows(rows.values()), strict=True))
+        return found
+
+    def holding(self, concerned: Callable[[str], bool]) -> set[int]:
+        """The segments whose files hold one of these documents, struck out or not."""
+        return {
+            number
+            for number, segment in self._segments.items()
+            if any(concerned(state.uri) for state, _ in segment.store.states())
+        }
 
     def alive(self, segment: int) -> NDArray[np.bool_]:
         return self._segments[segment].alive
@@ -148,6 +171,8 @@ class Snapshot:
         """Close the files; the snapshot must not be used any more."""
         for segment in self._segments.values():
             segment.store.close()
+        if self._release is not None:
+            self._release()
 
     def _allowed(self, number: int, readers: frozenset[str] | None) -> NDArray[np.bool_] | None:
         """The rows of a segment that may be found; ``None`` where that is all of them."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domicile import labels
-from domicile.domain import Chunk, Document, Label
+from domicile.domain import Chunk, Document, Label, Layout, Page
 from domicile.errors import IndexDamaged
 from domicile.files import write_refused
 from domicile.ports import DocumentState, NewChunk
@@ -24,17 +24,20 @@ _SCHEMA = """
 PRAGMA page_size = 8192;
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 CREATE TABLE labels (id INTEGER PRIMARY KEY, record TEXT NOT NULL UNIQUE);
 CREATE TABLE documents (
     id INTEGER PRIMARY KEY, uri TEXT NOT NULL UNIQUE, origin TEXT NOT NULL, title TEXT NOT NULL, digest TEXT NOT NULL,
     state TEXT NOT NULL, label INTEGER NOT NULL REFERENCES labels, text BLOB NOT NULL,
-    first INTEGER NOT NULL, rows INTEGER NOT NULL);
+    layout TEXT NOT NULL, first INTEGER NOT NULL, rows INTEGER NOT NULL);
 CREATE TABLE chunks (
     row INTEGER PRIMARY KEY, document INTEGER NOT NULL REFERENCES documents, ordinal INTEGER NOT NULL,
     heading TEXT NOT NULL, page INTEGER,
-    start INTEGER NOT NULL, "end" INTEGER NOT NULL, text TEXT NOT NULL, context TEXT NOT NULL);
+    start INTEGER NOT NULL, "end" INTEGER NOT NULL, text TEXT NOT NULL, context TEXT NOT NULL,
+    lead TEXT NOT NULL, hash BLOB NOT NULL);
 """
+_LOOKUPS = 500
+"""Values of one query: SQLite allows more, and plans long lists slowly."""
 
 
 class ChunkStoreWriter:
@@ -54,12 +57,12 @@ class ChunkStoreWriter:
         self.rows = 0
         self.documents = 0
 
-    def put(self, document: Document, state: str, chunks: Sequence[NewChunk]) -> int:
-        """Add a document and its chunks; returns the row of the first one."""
+    def put(self, document: Document, state: str, chunks: Sequence[NewChunk], hashes: Sequence[bytes]) -> int:
+        """Add a document and its chunks with the hashes of what was embedded; returns the row of the first one."""
         first, number = self.rows, self.documents
         with self._writing():
             self._connection.execute(
-                "INSERT INTO documents VALUES (?,?,?,?,?,?,?,?,?,?)",
+                "INSERT INTO documents VALUES (?,?,?,?,?,?,?,?,?,?,?)",
                 (
                     number,
                     document.uri,
@@ -69,12 +72,13 @@ class ChunkStoreWriter:
                     state,
                     self._label(document.label),
                     zlib.compress(document.text.encode("utf-8"), 6),
+                    _encode_layout(document.layout),
                     first,
                     len(chunks),
                 ),
             )
             self._connection.executemany(
-                "INSERT INTO chunks VALUES (?,?,?,?,?,?,?,?,?)",
+                "INSERT INTO chunks VALUES (?,?,?,?,?,?,?,?,?,?,?)",
                 (
                     (
                         first + i,
@@ -86,8 +90,10 @@ class ChunkStoreWriter:
                         c.end,
                         c.text,
                         c.context,
+                        c.indexed.removesuffix(c.text),
+                        text_hash,
                     )
-                    for i, c in enumerate(chunks)
+                    for i, (c, text_hash) in enumerate(zip(chunks, hashes, strict=True))
                 ),
             )
         self.rows += len(chunks)
@@ -105,6 +111,7 @@ class ChunkStoreWriter:
     def seal(self) -> None:
         """Finish the file."""
         with self._writing():
+            self._connection.execute("CREATE INDEX chunks_by_hash ON chunks (hash)")
             self._connection.execute("COMMIT")
         self._connection.close()
 
@@ -200,13 +207,33 @@ class ChunkStore:
 
     def document(self, uri: str) -> tuple[Document, int] | None:
         """The document and its first row."""
-        for title, text, label, digest, origin, first in self._query(
-            "SELECT title, text, label, digest, origin, first FROM documents WHERE uri = ?", (uri,)
+        for title, text, label, digest, origin, layout, first in self._query(
+            "SELECT title, text, label, digest, origin, layout, first FROM documents WHERE uri = ?", (uri,)
         ):
-            return Document(
-                uri, title, zlib.decompress(text).decode("utf-8"), self._labels[label], digest, origin
-            ), first
+            words = zlib.decompress(text).decode("utf-8")
+            return Document(uri, title, words, self._labels[label], digest, origin, _decode_layout(layout)), first
         return None
+
+    def passages(self, rows: range) -> list[NewChunk]:
+        """The chunks of these rows as they came, so that they can go into another segment."""
+        found = self._query(
+            """SELECT heading, page, start, "end", text, context, lead FROM chunks
+               WHERE row BETWEEN ? AND ? ORDER BY row""",
+            (rows.start, rows.stop - 1),
+        )
+        return [
+            NewChunk(tuple(json.loads(heading)), page, start, end, text, context, lead + text)
+            for heading, page, start, end, text, context, lead in found
+        ]
+
+    def rows_with(self, hashes: Sequence[bytes]) -> dict[bytes, int]:
+        """A row for each of these text hashes that the file holds, struck out or not."""
+        found: dict[bytes, int] = {}
+        for at in range(0, len(hashes), _LOOKUPS):
+            some = hashes[at : at + _LOOKUPS]
+            marks = ",".join("?" * len(some))
+            found.update(self._query(f"SELECT hash, min(row) FROM chunks WHERE hash IN ({marks}) GROUP BY hash", some))
+        return found
 
     def states(self) -> Iterator[tuple[DocumentState, int]]:
         """Every document with its first row, in the order in which they were written."""
@@ -214,6 +241,16 @@ class ChunkStore:
             "SELECT uri, origin, digest, state, first, rows FROM documents ORDER BY id"
         ):
             yield DocumentState(uri, origin, digest, state, rows), first
+
+
+def _encode_layout(layout: Layout) -> str:
+    pages = [[page.number, page.start, page.end] for page in layout.pages]
+    return json.dumps([layout.markdown, layout.table, pages], separators=(",", ":"))
+
+
+def _decode_layout(stored: str) -> Layout:
+    markdown, table, pages = json.loads(stored)
+    return Layout(markdown, table, tuple(Page(*page) for page in pages))
 
 
 def _close_all(connections: list[sqlite3.Connection]) -> None:

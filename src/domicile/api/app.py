@@ -8,11 +8,15 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from domicile import __version__
-from domicile.api import chat, documents, health, models, problems, search
+from domicile.api import chat, documents, health, ingestions, models, problems, search, uploads
 from domicile.api.middleware import BodyLimit, GoldenSignals
 from domicile.api.state import Service, State
-from domicile.api.workers import Workers
+from domicile.api.workers import Places, Workers
 from domicile.observability import Metrics
+
+JOB_THREADS, JOB_QUEUE = 2, 128
+MAX_UPLOADS = 8
+MAX_WATCHERS = 32
 
 
 def create_app(service: Service) -> FastAPI:
@@ -21,7 +25,11 @@ def create_app(service: Service) -> FastAPI:
     pools = {
         "searches": Workers("searches", *service.searches, metrics),
         "answers": Workers("answers", *service.answers, metrics),
+        "jobs": Workers("jobs", JOB_THREADS, JOB_QUEUE, metrics),
     }
+    state = State(
+        service, metrics, pools, Places("uploads", MAX_UPLOADS, metrics), Places("watchers", MAX_WATCHERS, metrics)
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -30,10 +38,15 @@ def create_app(service: Service) -> FastAPI:
             pool.close()
 
     app = FastAPI(title="domicile", version=__version__, lifespan=lifespan, openapi_url=None)
-    app.state.domicile = State(service, metrics, pools)
+    app.state.domicile = state
     problems.install(app)
-    for routes in (health, models, chat, search, documents):
+    for routes in (health, models, chat, search, documents, uploads, ingestions):
         app.include_router(routes.router)
-    app.add_middleware(BodyLimit, max_bytes=service.max_body_bytes)
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=service.max_body_bytes,
+        is_upload=uploads.is_upload,
+        max_upload_bytes=service.max_upload_bytes,
+    )
     app.add_middleware(GoldenSignals, metrics=metrics)
     return app

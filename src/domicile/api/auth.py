@@ -38,3 +38,17 @@ def authenticate(request: Request) -> Principal:
 
 
 Caller = Annotated[Principal, Depends(authenticate)]
+
+
+def authorize_ingestion(caller: Caller) -> Principal:
+    """A principal who may write documents and see jobs.
+
+    Raises:
+        Forbidden: a key without that right.
+    """
+    if not caller.may_ingest:
+        raise Forbidden("this key may only read: `domicile keys create --ingest` makes one that may write documents")
+    return caller
+
+
+Ingester = Annotated[Principal, Depends(authorize_ingestion)]

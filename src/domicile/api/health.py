@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -9,7 +10,7 @@ from fastapi.responses import JSONResponse
 
 from domicile.api.state import Service, service_of, state_of
 from domicile.domain import ModelStatus
-from domicile.errors import Damaged, UnknownCollection
+from domicile.errors import Damaged, DomicileError, UnknownCollection
 from domicile.observability import CONTENT_TYPE
 
 router = APIRouter()
@@ -34,9 +35,12 @@ def readyz(request: Request) -> JSONResponse:
 
 
 @router.get("/metrics")
-async def metrics(request: Request) -> Response:
+def metrics(request: Request) -> Response:
     """Prometheus' text format."""
-    return Response(state_of(request).metrics.exposition(), media_type=CONTENT_TYPE)
+    state = state_of(request)
+    with suppress(DomicileError):  # trouble with the queue is told by /readyz; the rest is still worth showing
+        state.metrics.queued(state.service.jobs.figures())
+    return Response(state.metrics.exposition(), media_type=CONTENT_TYPE)
 
 
 def readiness(service: Service) -> dict[str, Any]:
@@ -49,7 +53,17 @@ def readiness(service: Service) -> dict[str, Any]:
         "models": {model.name: _model(model) for model in models},
         "collections": collections,
         "sinks": {},
+        "ingestion": _queue(service),
     }
+
+
+def _queue(service: Service) -> dict[str, Any]:
+    """What waits to be ingested; trouble with it does not make a service unready, which answers all the same."""
+    try:
+        jobs = service.jobs.figures().jobs
+    except DomicileError as error:
+        return {"trouble": str(error)}
+    return {"queued": jobs.get("queued", 0), "running": jobs.get("running", 0), "dead": jobs.get("dead", 0)}
 
 
 def _model(status: ModelStatus) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Callable
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,21 +17,36 @@ class BodyLimit:
     """Refuses bodies over a number of bytes with 413, whether or not they declare their length.
 
     One that does not go on for ``idle_seconds`` gets 408: who sends half a body must not hold up the end of the service.
+
+    Args:
+        is_upload: whether a request's body is a document, which may have ``max_upload_bytes``.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, idle_seconds: float = 10.0) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_bytes: int,
+        idle_seconds: float = 10.0,
+        is_upload: Callable[[Scope], bool] = lambda scope: False,
+        max_upload_bytes: int = 0,
+    ) -> None:
         self._app = app
         self._idle_seconds = idle_seconds
-        self._max_bytes = max_bytes
-        self._detail = f"the body is larger than {max_bytes:,} bytes (server.max_body_bytes)"
+        self._is_upload = is_upload
+        self._request = max_bytes, f"the body is larger than {max_bytes:,} bytes (server.max_body_bytes)"
+        self._upload = (
+            max_upload_bytes,
+            f"the document is larger than {max_upload_bytes:,} bytes (ingestion.max_upload_bytes)",
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        max_bytes, detail = self._upload if self._is_upload(scope) else self._request
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if not declared.isdigit() or int(declared) > self._max_bytes:
-            await self._refuse(send)
+        if not declared.isdigit() or int(declared) > max_bytes:
+            await _refuse(send, detail)
             return
         received, complete = 0, False
 
@@ -43,23 +59,11 @@ class BodyLimit:
                 raise HTTPException(408, "the rest of the body did not come", {"Connection": "close"}) from None
             complete = not message.get("more_body", False)
             received += len(message.get("body", b""))
-            if received > self._max_bytes:
-                raise HTTPException(413, self._detail)
+            if received > max_bytes:
+                raise HTTPException(413, detail)
             return message
 
         await self._app(scope, counted, send)
-
-    async def _refuse(self, send: Send) -> None:
-        body = json.dumps(
-            {"type": "about:blank", "title": "Content Too Large", "status": 413, "detail": self._detail}
-        ).encode()
-        headers = [
-            (b"content-type", b"application/problem+json"),
-            (b"content-length", str(len(body)).encode()),
-            (b"connection", b"close"),
-        ]
-        await send({"type": "http.response.start", "status": 413, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
 
 
 class GoldenSignals:
@@ -95,3 +99,14 @@ class GoldenSignals:
 
 def _method(scope: Scope) -> str:
     return scope["method"] if scope["method"] in ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS") else "other"
+
+
+async def _refuse(send: Send, detail: str) -> None:
+    body = json.dumps({"type": "about:blank", "title": "Content Too Large", "status": 413, "detail": detail}).encode()
+    headers = [
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -20,9 +21,11 @@ from domicile.errors import (
     ModelMissing,
     ModelSlow,
     Overloaded,
+    StorageError,
     Unauthenticated,
     UnknownCollection,
     UnknownDocument,
+    UnknownJob,
     UsageError,
 )
 
@@ -33,6 +36,8 @@ STATUS: dict[type[DomicileError], int] = {
     LabelError: 400,
     UnknownCollection: 404,
     UnknownDocument: 404,
+    UnknownJob: 404,
+    StorageError: 507,
     Unauthenticated: 401,
     Forbidden: 403,
     Overloaded: 503,
@@ -104,8 +109,9 @@ def problem(
     detail: str,
     field: str | None = None,
     headers: dict[str, str] | None = None,
+    more: Mapping[str, object] | None = None,
 ) -> JSONResponse:
-    """One error body, in the form of the route."""
+    """One error body, in the form of the route; ``more`` are further fields of a problem."""
     if request.url.path.startswith(_OPENAI_ROUTES):
         family = "invalid_request_error" if status < 500 else "server_error"
         return JSONResponse(
@@ -114,5 +120,8 @@ def problem(
     title = HTTPStatus(status).phrase if status in set(HTTPStatus) else "Client Closed Request"
     body: dict[str, object] = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": kind}
     return JSONResponse(
-        body | ({"field": field} if field else {}), status, headers, media_type="application/problem+json"
+        body | ({"field": field} if field else {}) | dict(more or {}),
+        status,
+        headers,
+        media_type="application/problem+json",
     )

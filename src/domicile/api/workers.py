@@ -16,6 +16,38 @@ T = TypeVar("T")
 _END = object()
 
 
+class Places:
+    """A bounded number of something at once.
+
+    Args:
+        name: in metrics and errors.
+    """
+
+    def __init__(self, name: str, capacity: int, metrics: Metrics) -> None:
+        self._name = name
+        self._capacity = capacity
+        self._busy = 0
+        self._metrics = metrics
+        metrics.capacity.labels(name).set(capacity)
+
+    @contextmanager
+    def take(self) -> Iterator[None]:
+        """Hold a place.
+
+        Raises:
+            Overloaded: there is none.
+        """
+        if self._busy >= self._capacity:
+            raise Overloaded(f"the {self._name} pool", retry_after=1)
+        self._busy += 1
+        self._metrics.busy.labels(self._name).set(self._busy)
+        try:
+            yield
+        finally:
+            self._busy -= 1
+            self._metrics.busy.labels(self._name).set(self._busy)
+
+
 class Workers:
     """Runs blocking work in threads; refuses at once what would have to wait too long.
 
@@ -26,12 +58,8 @@ class Workers:
     """
 
     def __init__(self, name: str, threads: int, queue: int, metrics: Metrics) -> None:
-        self._name = name
-        self._capacity = threads + queue
-        self._busy = 0
-        self._metrics = metrics
+        self._places = Places(name, threads + queue, metrics)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"domicile-{name}")
-        metrics.capacity.labels(name).set(self._capacity)
 
     async def run(self, work: Callable[[], T]) -> T:
         """The result of the work.
@@ -39,7 +67,7 @@ class Workers:
         Raises:
             Overloaded: the pool and its queue are full.
         """
-        with self._place():
+        with self._places.take():
             return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     async def stream(self, work: Callable[[Callable[[], bool]], Iterator[T]]) -> AsyncIterator[T]:
@@ -63,7 +91,7 @@ class Workers:
             except BaseException as error:  # whatever it was, the consumer must hear of it
                 loop.call_soon_threadsafe(items.put_nowait, error)
 
-        with self._place():
+        with self._places.take():
             running = loop.run_in_executor(self._pool, produce)
             try:
                 while (item := await items.get()) is not _END:
@@ -77,15 +105,3 @@ class Workers:
 
     def close(self) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
-
-    @contextmanager
-    def _place(self) -> Iterator[None]:
-        if self._busy >= self._capacity:
-            raise Overloaded(f"the {self._name} pool", retry_after=1)
-        self._busy += 1
-        self._metrics.busy.labels(self._name).set(self._busy)
-        try:
-            yield
-        finally:
-            self._busy -= 1
-            self._metrics.busy.labels(self._name).set(self._busy)

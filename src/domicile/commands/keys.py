@@ -19,7 +19,8 @@ def main(argv: Sequence[str]) -> int:
         "create",
         _create,
         "make a key; it is shown only now",
-        "  domicile keys create --tenant default --groups hr,board --json",
+        "  domicile keys create --tenant default --groups hr,board --json\n"
+        "  domicile keys create --groups hr --ingest     # may also write documents",
     )
     create.add_argument("--tenant", default="default", metavar="T")
     create.add_argument("--groups", default="", metavar="A,B", help="the groups that the bearer belongs to")
@@ -29,6 +30,7 @@ def main(argv: Sequence[str]) -> int:
         metavar="USD",
         help="money per day that hosted answers may cost; stored, and enforced once there are any",
     )
+    create.add_argument("--ingest", action="store_true", help="may submit ingestions, and put and delete documents")
     revoke = subparser(actions, "revoke", _revoke, "end a key at once", "  domicile keys revoke 3f2a9c41b7d0")
     revoke.add_argument("id", metavar="ID")
     return run(flags.parse_args(argv))
@@ -39,7 +41,7 @@ def _create(parsed: argparse.Namespace, console: Console) -> int:
         raise UsageError("--budget: must be 0 or more")
     prepare_home(console.home)
     home = Home.open(console.home, console.environment)
-    made = home.keys().create(parsed.tenant, split_groups(parsed.groups), parsed.budget)
+    made = home.keys().create(parsed.tenant, split_groups(parsed.groups), parsed.budget, may_ingest=parsed.ingest)
     console.result({"id": made.id, "key": made.key})
     console.say(
         f"id   {made.id}\nkey  {made.key}\n\nSend it as `Authorization: Bearer …`. It is not stored and cannot be shown again."

@@ -7,6 +7,7 @@ import ipaddress
 import logging
 import signal
 import socket
+import threading
 from collections.abc import Sequence
 
 from domicile.bootstrap import Home
@@ -52,6 +53,7 @@ def _serve(parsed: argparse.Namespace, console: Console) -> int:
     llm = home.llm()
     retriever = home.retriever(indexes, embedder)
     settings = home.settings
+    stopping = threading.Event()
     service = Service(
         indexes=indexes,
         retriever=retriever,
@@ -59,11 +61,16 @@ def _serve(parsed: argparse.Namespace, console: Console) -> int:
         keys=keys,
         regions=home.regions,
         embedder=ModelStatus(embedder.name, "embedder", "ready"),
+        jobs=home.jobs(),
         collection=home.collection,
+        configured=settings.collections,
+        source_for_key=home.source_for_key,
         max_body_bytes=settings.server.max_body_bytes,
+        max_upload_bytes=settings.ingestion.max_upload_bytes,
         searches=(settings.server.concurrency, settings.server.queue),
         # one answer more than the model can take, so that it is the model's own queue that refuses
         answers=(settings.answering.queue + 2, 0),
+        stopping=stopping.is_set,
     )
     logging.getLogger("domicile").setLevel(logging.INFO)
     console.note(
@@ -81,6 +88,7 @@ def _serve(parsed: argparse.Namespace, console: Console) -> int:
     )
 
     def stop(number: int, frame: object) -> None:
+        stopping.set()
         server.should_exit = True
 
     # uvicorn ends what is under way and then raises the signal again, which would end us before we are done

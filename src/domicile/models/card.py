@@ -15,6 +15,8 @@ CARD_NAME = "model.json"
 
 Kind = Literal["embedder", "llm"]
 Pooling = Literal["in_graph", "mean", "cls"]
+Engine = Literal["onnxruntime", "openvino"]
+Precision = Literal["f32", "bf16"]
 
 _EMBEDDER_ONLY = {"dimensions", "max_pieces", "pooling", "normalize", "prefixes", "graph", "parity"}
 _LLM_ONLY = {"context_length"}

@@ -1,0 +1,144 @@
+"""What a source holds now against what the index holds: which documents are to be read, and which are gone.
+
+Every byte is read and hashed, and none is parsed: a run without a change costs no more than this.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from domicile.labels import PartialLabel
+from domicile.ports import DocumentState
+from domicile.uris import is_erased
+from domicile_ingest.chunking import CHUNKING
+from domicile_ingest.labelling import Labeller
+from domicile_ingest.progress import Meter
+from domicile_ingest.sources import Failure, Item, Source
+
+PARTIAL = "?"
+"""Ends the state of a document some of whose attachments failed: it is read again until they do not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A document that is new or seems changed."""
+
+    digest: str
+    size: int
+
+
+@dataclass(slots=True)
+class Scan:
+    """What was found.
+
+    Attributes:
+        wanted: to be read, by URI, in the order of the source.
+        unchanged: documents that are as they were, attachments included.
+        seen: every URI that the source holds, wanted or not.
+    """
+
+    wanted: dict[str, Wanted] = field(default_factory=dict)
+    unchanged: int = 0
+    seen: set[str] = field(default_factory=set)
+    failures: list[Failure] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """Bytes of what is wanted."""
+        return sum(wanted.size for wanted in self.wanted.values())
+
+
+class Surroundings:
+    """What is said of documents from outside, and the state that this makes of them; once for all rows of a file.
+
+    Args:
+        language: of the collection.
+    """
+
+    def __init__(self, labeller: Labeller) -> None:
+        self._labeller = labeller
+        self._file: str | None = None
+        self._known: tuple[list[PartialLabel], list[str], str] = ([], [], "")
+
+    def of(self, file: str) -> tuple[list[PartialLabel], str]:
+        """The labels from outside, and the state: a hash of all but the bytes that passages and labels depend on."""
+        outside, _, state = self._look(file)
+        return outside, state
+
+    def warnings(self, file: str) -> list[str]:
+        """Those of a file, once."""
+        warnings = self._look(file)[1]
+        found = list(warnings)
+        warnings.clear()
+        return found
+
+    def _look(self, file: str) -> tuple[list[PartialLabel], list[str], str]:
+        if file != self._file:
+            outside, warnings = self._labeller.outside(file)
+            state = hashlib.sha256(f"{CHUNKING}\0{self._labeller.state(outside)}".encode()).hexdigest()[:16]
+            self._file, self._known = file, (outside, warnings, state)
+        return self._known
+
+
+def scan(
+    source: Source,
+    states: Mapping[str, DocumentState],
+    surroundings: Surroundings,
+    erased: frozenset[str],
+    meter: Meter,
+) -> Scan:
+    """Look at every document of a source.
+
+    Args:
+        states: of the documents of the current generation.
+        erased: hashes of the URIs that may not come back.
+    """
+    found = Scan()
+    inside = _attachments(states)
+    meter.begin("scanning", len(source))
+    for item in source:
+        if isinstance(item, Failure):
+            found.failures.append(item)
+            found.seen.add(item.document)
+            meter.failed += 1
+        else:
+            _compare(found, item, states, inside, surroundings, erased)
+        meter.done()
+    return found
+
+
+def _compare(
+    found: Scan,
+    item: Item,
+    states: Mapping[str, DocumentState],
+    inside: Mapping[str, list[str]],
+    surroundings: Surroundings,
+    erased: frozenset[str],
+) -> None:
+    found.seen.add(item.uri)
+    found.warnings += surroundings.warnings(item.file)
+    if is_erased(item.uri, erased):
+        found.warnings.append(f"{item.uri}: was erased and stays out: pass --unerase to take it back")
+        return
+    old = states.get(item.uri)
+    if old is not None and old.origin != "run":
+        reason = "a document that was put through the API has the same URI: rename one"
+        found.failures.append(Failure(item.uri, "duplicate", reason))
+    elif old is not None and (old.digest, old.state) == (item.digest, surroundings.of(item.file)[1]):
+        attachments = inside.get(item.uri, ())
+        found.seen.update(attachments)
+        found.unchanged += 1 + len(attachments)
+    else:
+        found.wanted[item.uri] = Wanted(item.digest, item.size)
+
+
+def _attachments(states: Mapping[str, DocumentState]) -> dict[str, list[str]]:
+    """The attachments of each file, at any depth."""
+    found: dict[str, list[str]] = {}
+    for uri in states:
+        if "!/" in uri:
+            found.setdefault(uri.split("!/", 1)[0], []).append(uri)
+    return found

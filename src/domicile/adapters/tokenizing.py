@@ -1,0 +1,78 @@
+"""Word pieces of a model's own ``tokenizer.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+_BLOCK = 50_000
+"""Code points that are tokenised at once: an encoding costs 100 bytes and more a piece."""
+
+_PADS = ("[PAD]", "<pad>", "<|endoftext|>")
+
+
+class Pieces:
+    """A tokenizer as an embedder needs it. Safe to use from several threads.
+
+    Args:
+        path: a ``tokenizer.json``.
+        max_pieces: where ``ids`` cuts, specials included.
+    """
+
+    def __init__(self, path: Path, max_pieces: int) -> None:
+        # Two tokenizers, since cutting is a state of the object and states are not for threads to share.
+        self._whole, self._cut = _open(path), _open(path)
+        self._cut.enable_truncation(max_pieces)
+        self._max_pieces = max_pieces
+        known = (self._whole.token_to_id(token) for token in _PADS)
+        self.pad = next((number for number in known if number is not None), 0)
+
+    def ids(self, text: str) -> list[int]:
+        """The numbers of the pieces, specials included, cut at ``max_pieces``."""
+        # encode(), not encode_batch(): that one starts a pool of threads of its own beside ours, and warns after a
+        # fork. A text far too long is not tokenised to its end only to be cut.
+        text = _encodable(text)
+        for head in (text[:_BLOCK], text):
+            ids = self._cut.encode(head).ids
+            if len(ids) == self._max_pieces or len(head) == len(text):
+                break
+        return ids
+
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        """``[start, end)`` of every piece in code points, without specials, never cut."""
+        text = _encodable(text)
+        found: list[tuple[int, int]] = []
+        for start, end in _blocks(text):
+            offsets = self._whole.encode(text[start:end], add_special_tokens=False).offsets
+            found.extend((start + left, start + right) for left, right in offsets)
+        return found
+
+
+def _open(path: Path) -> Tokenizer:
+    tokenizer = Tokenizer.from_file(str(path))
+    # Published files often pad and cut to lengths of their own.
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def _encodable(text: str) -> str:
+    """The text, with a question mark for a lone surrogate, which no tokenizer takes; offsets stay as they are."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _blocks(text: str) -> Iterator[tuple[int, int]]:
+    """``[start, end)`` of blocks that end before a blank, where no tokenizer joins what stands on both sides."""
+    start = 0
+    while start < len(text):
+        end = start + _BLOCK
+        if end < len(text):
+            end = next((at for at in range(end, start + _BLOCK // 2, -1) if _breaks(text, at)), end)
+        yield start, min(end, len(text))
+        start = end
+
+
+def _breaks(text: str, at: int) -> bool:
+    return text[at].isspace() and at + 1 < len(text) and not text[at + 1].isspace()

@@ -1,0 +1,173 @@
+"""``PUT|DELETE /v1/collections/{c}/documents/{uri}``: single documents, through the queue like everything else."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.concurrency import contextmanager_in_threadpool, run_in_threadpool
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.requests import ClientDisconnect
+from starlette.types import Scope
+
+from domicile import labels
+from domicile.api.auth import Ingester
+from domicile.api.ingestions import accepted, check_open, until_ended
+from domicile.api.problems import problem
+from domicile.api.state import Service, State, state_of
+from domicile.domain import Principal
+from domicile.errors import Cancelled, Forbidden, InvalidRequest, UnknownCollection, UnknownDocument
+from domicile.jobs import Job, Order, Upload
+
+router = APIRouter()
+
+MAX_URI_CHARACTERS = 1_024
+MAX_WAIT_SECONDS = 60
+LABEL_HEADER = "X-Domicile-Label"
+_PLACE = re.compile("/v1/collections/[^/]+/documents/")
+_PREFERRED = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])")
+
+Wait = Annotated[int | None, Query(ge=0, le=MAX_WAIT_SECONDS)]
+
+
+class NewDocument(BaseModel):
+    """A document as text, like a row of JSONL."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    title: str = ""
+    text: str
+    metadata: dict[str, Any] = {}
+
+
+def is_upload(scope: Scope) -> bool:
+    """Whether the body is a file: it goes to the disk as it comes, and may be larger than other bodies."""
+    if scope["method"] != "PUT" or not _PLACE.match(scope["path"]):
+        return False
+    return not _is_json(dict(scope["headers"]).get(b"content-type", b""))
+
+
+@router.put("/v1/collections/{collection}/documents/{uri:path}", status_code=202)
+async def put(request: Request, collection: str, uri: str, caller: Ingester, wait: Wait = None) -> Response:
+    """Put a document: a file as it is, or JSON with ``text``, ``title`` and ``metadata``. Waits for the end if asked."""
+    state = state_of(request)
+    if not 0 < len(uri) <= MAX_URI_CHARACTERS:
+        raise InvalidRequest("uri", f"must have 1 to {MAX_URI_CHARACTERS:,} characters")
+    await state.pools["searches"].run(lambda: _check_put(state.service, collection, uri, caller))
+    with state.uploads.take():
+        job = await _received(request, state, collection, uri, caller)
+    return await _answer(request, state, job, caller, wait)
+
+
+@router.delete("/v1/collections/{collection}/documents/{uri:path}", status_code=202)
+async def delete(request: Request, collection: str, uri: str, caller: Ingester, wait: Wait = None) -> Response:
+    """Delete a document from the next generation on. Absent and forbidden look the same."""
+    state = state_of(request)
+    await state.pools["searches"].run(lambda: _check_delete(state.service, collection, uri, caller))
+    order = Order("delete", collection, uri, caller.name, _rights(caller))
+    job = await state.pools["jobs"].run(lambda: state.service.jobs.submit(order))
+    return await _answer(request, state, job, caller, wait)
+
+
+def _check_put(service: Service, collection: str, uri: str, caller: Principal) -> None:
+    """Refuse to replace what the caller may not read: it would destroy it. That it exists is told by this, and only this.
+
+    Raises:
+        UnknownCollection: see ``check_open``.
+        Forbidden: there is such a document, for other groups.
+    """
+    check_open(service, collection, caller)
+    if caller.groups is None:
+        return
+    try:
+        index = service.indexes.pin(collection, caller)
+    except UnknownCollection:
+        return  # its first document
+    if index.document(uri, None) is not None and index.document(uri, caller.groups) is None:
+        raise Forbidden("this key may not write that document: choose another URI")
+
+
+def _check_delete(service: Service, collection: str, uri: str, caller: Principal) -> None:
+    """
+    Raises:
+        UnknownDocument: absent and not on its way either, or not open to the caller.
+        UnknownCollection: see ``check_open``.
+    """
+    check_open(service, collection, caller)
+    if service.jobs.pending(collection, uri):
+        return  # the worker looks again, when what comes before is done
+    if service.indexes.pin(collection, caller).document(uri, caller.groups) is None:
+        raise UnknownDocument(collection, uri)
+
+
+async def _received(request: Request, state: State, collection: str, uri: str, caller: Principal) -> Job:
+    """Bring the body to the disk and queue its job."""
+    jobs = state.service.jobs
+    try:
+        async with contextmanager_in_threadpool(jobs.receive()) as upload:
+            if _is_json(request.headers.get("content-type", "").encode("latin-1")):
+                about = await _take_text(request, upload, state.service.regions)
+            else:
+                about = _label_of(request.headers.get(LABEL_HEADER), state.service.regions)
+                async for data in request.stream():
+                    await run_in_threadpool(upload.write, data)
+            order = Order("put", collection, uri, caller.name, {**about, **_rights(caller)})
+            return await state.pools["jobs"].run(lambda: jobs.submit(order, upload))
+    except ClientDisconnect:
+        raise Cancelled("the document did not come whole") from None
+
+
+async def _take_text(request: Request, upload: Upload, regions: labels.Regions) -> dict[str, Any]:
+    try:
+        given = NewDocument.model_validate_json(await request.body())
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise InvalidRequest(".".join(map(str, first["loc"])) or "body", first["msg"]) from None
+    label = given.metadata.get("label")
+    if label is not None:
+        labels.parse(label, regions)
+    await run_in_threadpool(upload.write, given.text.encode())
+    return {"plain": True, "title": given.title, "label": label}
+
+
+def _label_of(header: str | None, regions: labels.Regions) -> dict[str, Any]:
+    """The label that is sent beside a file.
+
+    Raises:
+        InvalidRequest, LabelError: it is malformed; unlike in a document, nobody has to guess what was meant.
+    """
+    if header is None:
+        return {}
+    try:
+        label = json.loads(header)
+    except (ValueError, RecursionError):
+        raise InvalidRequest(LABEL_HEADER, 'must be JSON such as {"sensitivity": "internal"}') from None
+    labels.parse(label, regions)
+    return {"label": label}
+
+
+def _rights(caller: Principal) -> dict[str, Any]:
+    return {"groups": None if caller.groups is None else sorted(caller.groups)}
+
+
+async def _answer(request: Request, state: State, job: Job, caller: Principal, wait: int | None) -> Response:
+    """The job, once it has ended or the caller has waited for long enough."""
+    preferred = _PREFERRED.search(request.headers.get("prefer", ""))
+    asked = wait if wait is not None else int(preferred[1]) if preferred else 0
+    job = await until_ended(state, job, caller, min(asked, MAX_WAIT_SECONDS))
+    if job.state == "done":
+        added: Mapping[str, int] = (job.report or {}).get("documents", {})
+        return accepted(job, caller, 201 if added.get("added") else 200)
+    if not job.ended:
+        return accepted(job, caller)
+    status = {"failed": 422, "cancelled": 409}.get(job.state, 503)
+    error = job.error or {"type": "Cancelled", "message": "the job was cancelled"}
+    more = {"job": job.id} | ({"kind": error["kind"]} if "kind" in error else {})
+    return problem(request, status, error["type"], error["message"], more=more)
+
+
+def _is_json(content_type: bytes) -> bool:
+    return content_type.split(b";")[0].strip().lower() == b"application/json"

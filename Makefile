@@ -7,7 +7,7 @@ BIN := .venv/bin
 LOCK := requirements/dev.lock
 STAMP := .venv/.installed
 
-.PHONY: help demo serve test check models lock image-check clean
+.PHONY: help demo serve test crash-nightly check models lock image-check clean
 
 help:           ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -42,6 +42,10 @@ check: $(STAMP) ## lint, types and architecture
 
 test: check models  ## everything that CI runs
 	@$(BIN)/python -m pytest
+
+FAULTS ?= 50
+crash-nightly: models   ## the fault suites with 50 times the faults: 5,000 kills, 100,000 damaged files (FAULTS=50)
+	@DOMICILE_FAULTS=$(FAULTS) $(BIN)/python -m pytest tests/crash
 
 # UV_FIND_LINKS names a folder with a CPU build of torch, where there is one; without it torch's CUDA packages would be locked
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-package torch

@@ -108,8 +108,7 @@ def compare(
             "texts_per_second": round(len(timed) / wall, 1),
             "texts_per_cpu_second": round(len(timed) / cpu, 1),
             f"times_{PEER}": round(statistics.median(peer), 2),
-            "share_of_peak": round(flops / wall / 1e9 / best["all_cores"], 2),
-            "share_of_peak_by_cpu": round(flops / cpu / 1e9 / best["one_core"], 2),
+            "share_of_peak": round(flops / cpu / 1e9 / best["one_core"], 2),
             **quality(vectors[name], reference, names, cases),
             "peak_rss_mb": child(home, "--memory-of", name, "--data", str(data)),
         }

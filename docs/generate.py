@@ -21,7 +21,7 @@ COMMANDS = {
     "collections": (),
     "eval": ("run",),
     "generations": ("list", "verify", "rollback"),
-    "ingest": ("run",),
+    "ingest": ("run", "plan", "reindex", "erase", "worker", "submit", "status", "retry", "cancel"),
     "keys": ("create", "revoke"),
     "models": ("build", "verify", "list"),
     "search": (),
@@ -115,9 +115,9 @@ def _help(main_of: Any, arguments: list[str]) -> str:
 
 def api_routes() -> list[APIRoute]:
     """Every route of the service."""
-    from domicile.api import chat, documents, health, models, search
+    from domicile.api import chat, documents, health, ingestions, models, search, uploads
 
-    modules = (health, models, chat, search, documents)
+    modules = (health, models, chat, search, documents, uploads, ingestions)
     return [route for module in modules for route in module.router.routes if isinstance(route, APIRoute)]
 
 

@@ -14,7 +14,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
+
+from domicile.adapters.faiss import VectorFile
+from domicile.adapters.sqlite import ChunkStore
+from domicile.adapters.tantivy import LexicalFolder
+
+SCALE = int(os.environ.get("DOMICILE_FAULTS", "1"))
+"""How many times the faults of a run in CI are tried; ``make crash-nightly`` asks for more."""
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 PATHS = {
@@ -91,3 +99,22 @@ def intercept(tree: Path, before: Callable[[Operation], None], after_sync: Calla
 def _absolute(path: str | bytes | os.PathLike[str], folder: int) -> Path:
     base = os.readlink(f"/proc/self/fd/{folder}") if folder >= 0 else os.getcwd()
     return Path(base, os.fsdecode(path))
+
+
+@contextmanager
+def native_opens() -> Iterator[list[Path]]:
+    """What this thread hands to FAISS, SQLite and tantivy to be opened. Looks on from outside and replaces nothing."""
+    opened: list[Path] = []
+    openers = {VectorFile.__init__.__code__: "path", ChunkStore.__init__.__code__: "path",
+               LexicalFolder.__init__.__code__: "folder"}  # fmt: skip
+
+    def notice(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code in openers:
+            opened.append(frame.f_locals[openers[frame.f_code]])
+
+    before = sys.getprofile()
+    sys.setprofile(notice)
+    try:
+        yield opened
+    finally:
+        sys.setprofile(before)

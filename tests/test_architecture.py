@@ -28,7 +28,7 @@ HOMES = {
     "uvicorn": {"commands/serve.py"},
     "prometheus_client": {"observability.py"},
     "pypdfium2": {"parsing/pdf.py"},
-    "docx": {"parsing/docx.py", "parsing/docx_lists.py"},
+    "docx": {"parsing/docx.py", "parsing/docx_apart.py", "parsing/docx_lists.py"},
     "openpyxl": {"parsing/xlsx.py"},
     "pptx": {"parsing/pptx.py", "parsing/pptx_text.py"},
     "striprtf": {"parsing/rtf.py"},

@@ -19,7 +19,9 @@ from typing import Any
 import pytest
 import yaml
 
+from domicile.bootstrap import Home
 from domicile.config import Models, Settings
+from domicile.errors import Forbidden
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -168,19 +170,36 @@ def test_a_planted_weakness_is_found(compose: dict[str, Any], key: str, value: o
 
 
 def test_the_services_share_one_volume_and_one_image(compose: dict[str, Any]) -> None:
-    api, ingest = compose["services"]["api"], compose["services"]["ingest"]
-    assert "home:/var/lib/domicile" in api["volumes"]
-    assert "home:/var/lib/domicile" in ingest["volumes"]
-    assert api["image"] == ingest["image"]
-    assert ingest["network_mode"] == "none", "the worker needs no network, and documents must find no way out"
-    source = next(volume for volume in ingest["volumes"] if isinstance(volume, dict))
-    default = source["source"].removeprefix("${DOMICILE_SOURCE:-").removesuffix("}")
-    assert (ROOT / default).is_dir()
+    services = compose["services"]
+    assert services.keys() == {"api", "worker", "ingest"}
+    for service in services.values():
+        assert "home:/var/lib/domicile" in service["volumes"]
+        assert service["image"] == services["api"]["image"]
+    for name in ("worker", "ingest"):
+        service = services[name]
+        assert service["network_mode"] == "none", "it needs no network, and documents must find no way out"
+        source = next(volume for volume in service["volumes"] if isinstance(volume, dict))
+        default = source["source"].removeprefix("${DOMICILE_SOURCE:-").removesuffix("}")
+        assert (ROOT / default).is_dir()
 
 
-def test_the_service_restarts_and_the_worker_does_not(compose: dict[str, Any]) -> None:
-    assert compose["services"]["api"]["restart"] == "unless-stopped"
-    assert compose["services"]["ingest"]["restart"] == "no"
+def test_the_service_and_the_worker_restart_and_what_submits_does_not(compose: dict[str, Any]) -> None:
+    restarts = {name: service["restart"] for name, service in compose["services"].items()}
+    assert restarts == {"api": "unless-stopped", "worker": "unless-stopped", "ingest": "no"}
+
+
+def test_what_is_submitted_is_what_the_worker_mounts_and_keys_may_name(compose: dict[str, Any], tmp_path: Path) -> None:
+    services = compose["services"]
+    mounted = {volume["target"] for volume in services["worker"]["volumes"] if isinstance(volume, dict)}
+    environment = {key: str(value) for key, value in services["api"]["environment"].items()}
+    environment["DOMICILE_MODELS__THREADS"] = "2"
+    home = Home.open(tmp_path, environment)
+    for command in (services["worker"]["command"], services["ingest"]["command"]):
+        assert command[:1] == ["ingest"]
+    assert services["ingest"]["command"][2] in mounted
+    assert {str(home.source_for_key("handbook", place)) for place in mounted} == mounted
+    with pytest.raises(Forbidden):
+        home.source_for_key("handbook", "/var/lib/domicile")
 
 
 def test_compose_and_image_ask_the_same_question_of_health(compose: dict[str, Any]) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import multiprocessing
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -19,12 +22,12 @@ from pathlib import Path
 from typing import Literal
 
 from corpora import COLLECTION, EMBEDDER, Shelf, put
-from faults import in_memory
+from faults import Operation, in_memory, intercept
 from power import Recorder
 
 from domicile.adapters.index_writer import LocalIndexWriter
 from domicile.domain import OWNER
-from domicile.errors import DomicileError
+from domicile.errors import DomicileError, WriterBusy
 from domicile.files import HashMemory, storage_errors
 
 KEPT = 3
@@ -70,6 +73,17 @@ def commit_forever(place: Path, to_test: Connection) -> None:
         to_test.send(Said("done", step, generation))
 
 
+def commit_and_collect(place: Path, to_test: Connection) -> None:
+    """Commit each step that is asked for, and now and then collect all but what serves."""
+    shelf = Shelf.at(place, KEPT)
+    while True:
+        step = to_test.recv()
+        generation = move_to(shelf, step)
+        if step % 5 == 0:
+            shelf.writer.collect(COLLECTION, keep=1)
+        to_test.send(generation)
+
+
 def step_of(shelf: Shelf) -> int:
     """The step that the serving generation is at; 0 where there is none yet."""
     if not shelf.reader().names():
@@ -83,9 +97,33 @@ def hold_the_lock(place: Path, to_test: Connection) -> None:
     """Open a change, start a child of its own, and wait."""
     with Shelf.at(place).writer.change(COLLECTION, EMBEDDER) as change:
         put(change, "half", "pump")
-        child = subprocess.Popen(["sleep", "60"], close_fds=False)
-        to_test.send(("held", child.pid))
+        to_test.send(subprocess.Popen(["sleep", "60"], close_fds=False).pid)
         to_test.recv()
+
+
+def contend(place: Path, to_test: Connection) -> None:
+    """Try to become the writer whenever told what to write; who is waits for a word before it commits."""
+    shelf = Shelf.at(place, KEPT)
+    while (text := to_test.recv()) is not None:
+        try:
+            with shelf.writer.change(COLLECTION, EMBEDDER) as change:
+                put(change, COUNTER, text)
+                to_test.send("in")
+                to_test.recv()
+                generation = change.commit().generation
+            to_test.send(generation)
+        except WriterBusy as error:
+            to_test.send(error.exit_code)
+
+
+def stop_before_commit(place: Path, to_test: Connection) -> None:
+    """Stop, as on a laptop that is closed, with a change that waits for its commit; go on when woken."""
+
+    def stop() -> None:
+        to_test.send("stopping")
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    to_test.send(move_to(Shelf.at(place), to_test.recv(), stop))
 
 
 def commit_with_small_files(place: Path, to_test: Connection) -> None:
@@ -98,12 +136,48 @@ def commit_with_small_files(place: Path, to_test: Connection) -> None:
 def try_to_commit(place: Path) -> str:
     """Add 200 documents; the error in one line, or "done"."""
     shelf = Shelf.at(place)
+    return outcome(place, lambda: shelf.commit({f"d{i}": f"pump {os.urandom(600).hex()}" for i in range(200)}))
+
+
+def outcome(place: Path, commit: Callable[[], object]) -> str:
+    """The error in one line, or "done"."""
     try:
         with storage_errors(str(place)):
-            shelf.commit({f"d{i}": f"pump {os.urandom(600).hex()}" for i in range(200)})
+            commit()
     except DomicileError as error:
         return f"{type(error).__name__}: {error}"
     return "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """The file operation with this number fails, or all from that one on."""
+
+    at: int
+    lasting: bool
+
+
+def commit_with_faults(place: Path, to_test: Connection) -> None:
+    """Try commits with one fault each; answer with what the user would read, and which operation it hit."""
+    shelf = Shelf.at(place, KEPT)
+    armed: Fault | None = None
+    number, hit = 0, ""
+
+    def fail(operation: Operation) -> None:
+        nonlocal number, hit
+        number += 1
+        if armed is not None and (number == armed.at or (armed.lasting and number > armed.at)):
+            hit = hit or operation.name
+            code = errno.EIO if operation.name == "fsync" or number % 2 else errno.ENOSPC
+            raise OSError(code, os.strerror(code), str(operation.path))
+
+    intercept(place, fail)
+    while True:
+        step, armed = to_test.recv()
+        number, hit = 0, ""
+        said = outcome(place, partial(move_to, shelf, step))
+        armed = None
+        to_test.send((said, hit))
 
 
 @contextmanager

@@ -16,7 +16,7 @@ def rank_documents(
     collection: str,
     cases: Sequence[Case],
     mode: Mode,
-    advance: Callable[[float], None] = lambda questions: None,
+    advance: Callable[[int], None] = lambda questions: None,
 ) -> tuple[int, dict[str, list[str]]]:
     """The generation that was searched, and the ranked documents of every question."""
     rankings: dict[str, list[str]] = {}

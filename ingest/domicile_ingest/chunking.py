@@ -22,6 +22,7 @@ CHUNKING = "1"
 """Version of text and chunking: part of the pipeline's fingerprint, raised whenever either yields something else."""
 
 _SPECIALS = 2  # [CLS] and [SEP]
+_SEAMS = 8  # pieces that some tokenizers make more where two parts meet
 _TINY = 16
 _MERGED = 64
 _STEP = 6  # word pieces between two places to cut; closer ones only cost time
@@ -220,7 +221,7 @@ class _Chunker:
             return
         text = self._text[start:end]
         indexed = "\n".join(part for part in (prefix, context, text) if part)
-        if len(self._embedder.pieces(indexed)) > self._window:
+        if not self._surely_fits(prefix, context, start, end) and len(self._embedder.pieces(indexed)) > self._window:
             # A word that was one unknown piece may be many known ones once it is cut.
             if end - start < 2:
                 raise AssertionError(f"a passage of one character exceeds {self._window} word pieces: {prefix!r}")
@@ -232,6 +233,14 @@ class _Chunker:
             self._parsed.pages[max(0, bisect_right(self._page_starts, start) - 1)].number if self._page_starts else None
         )
         yield NewChunk(section.path, page, start, end, text, context, indexed)
+
+    def _surely_fits(self, prefix: str, context: str, start: int, end: int) -> bool:
+        """Whether a passage of whole words fits by the pieces of its parts, so that it need not be tokenised again."""
+        whole = (start == 0 or self._text[start - 1].isspace()) and (
+            end == len(self._text) or self._text[end].isspace()
+        )
+        body = self._ruler.at(end) - self._ruler.at(start)
+        return whole and self._length(prefix) + self._length(context) + body + _SEAMS <= self._window
 
     def _middle(self, start: int, end: int) -> int:
         middle = (start + end) // 2

@@ -64,7 +64,12 @@ class Part:
 
 
 def prepare(
-    document: Document, state: str, chunks: list[NewChunk], credit: tuple[int, int], change: IndexChange, dimensions: int
+    document: Document,
+    state: str,
+    chunks: list[NewChunk],
+    credit: tuple[int, int],
+    change: IndexChange,
+    dimensions: int,
 ) -> Prepared:
     """Find out which passages are known already."""
     known = change.known([chunk.indexed for chunk in chunks])

@@ -83,14 +83,24 @@ def _worker(parsed: argparse.Namespace, console: Console) -> int:
     prepare_home(console.home)
     jobs = home.jobs()
     jobs.sweep()
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     _log("start", home=str(console.home))
-    tally = Worker(jobs, work_for(home, jobs), stop, _log).run(once=parsed.once)
+    tally = Worker(jobs, work_for(home, jobs), _stop_on_signals(), _log).run(once=parsed.once)
     _log("stop", jobs=tally.jobs, bad=tally.bad)
     console.result({"stopped": True, "jobs": tally.jobs, "failed": tally.bad})
     return EXIT_SOME_FAILED if parsed.once and tally.bad else 0
+
+
+def _stop_on_signals() -> threading.Event:
+    """Set by the first SIGTERM or SIGINT; the second ends the process, whose lease then runs out."""
+    stop = threading.Event()
+
+    def handle(number: int, frame: object) -> None:
+        stop.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handle)
+    return stop
 
 
 def _log(event: str, **fields: object) -> None:

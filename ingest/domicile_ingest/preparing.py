@@ -95,5 +95,5 @@ def _shielded(uri: str, parse: Callable[[], Parsed]) -> Parsed:
     except DomicileError:
         raise
     except Exception as error:
-        logger.exception("the parser of %s failed", uri)
+        logger.error("the parser of %s failed: %s", uri, type(error).__name__)  # no traceback: it may quote the text
         raise DocumentError("broken", f"cannot be parsed: {type(error).__name__}") from error

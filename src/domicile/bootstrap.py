@@ -148,15 +148,33 @@ class Home:
             keep=self.settings.ingestion.keep_generations,
         )
 
-    def indexes(self) -> LocalIndexes:
+    def indexes(self, fingerprint: str | None = None) -> LocalIndexes:
+        """The collections; with the fingerprint of the embedder that will search them for as long as the process lives."""
         from domicile.adapters.indexes import LocalIndexes
 
-        return LocalIndexes(self.collections_dir, self.collection, self.hashes)
+        return LocalIndexes(self.collections_dir, self.collection, self.hashes, fingerprint=fingerprint)
 
     def generations(self, collection: str) -> Generations:
         from domicile.adapters.generations import Generations
 
         return Generations(self.collections_dir / self.collection(collection).name, self.hashes)
+
+    def verify_generation(self, collection: str, number: int) -> None:
+        """Read every byte of a generation, and compare what its sides hold.
+
+        Raises:
+            IndexDamaged, UnknownGeneration: names what is wrong.
+        """
+        from domicile.adapters.snapshot import Snapshot
+
+        generations = self.generations(collection)
+        manifest = generations.manifest(number)
+        generations.check(manifest, trust=False)
+        snapshot = Snapshot(generations.folder, manifest, self.collection(collection))
+        try:
+            snapshot.verify()
+        finally:
+            snapshot.close()
 
     def keys(self) -> KeyFile:
         from domicile.adapters.keys import KeyFile

@@ -15,6 +15,7 @@ import httpx
 import pytest
 from services import Served, home_with, served, service_over, until
 
+from domicile.api import ingestions
 from domicile.api.app import MAX_WATCHERS
 from domicile.bootstrap import Home
 from domicile.errors import UsageError
@@ -86,13 +87,28 @@ class Scene:
             thread.join(10)
 
 
-@pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
-    root = tmp_path / "docs"
+@contextmanager
+def scene_at(place: Path) -> Iterator[Scene]:
+    root = place / "docs"
     (root / "hr").mkdir(parents=True)
-    home = home_with(tmp_path, settings=SETTINGS.format(root=root))
+    home = home_with(place, settings=SETTINGS.format(root=root))
     with served(service_over(home)) as service:
         yield Scene(service, home, root)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    with scene_at(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """One for all that is refused and must leave nothing behind."""
+    with scene_at(tmp_path_factory.mktemp("quiet")) as made:
+        yield made
+        assert made.home.jobs().newest(1) == []
+        assert list((made.home.path / "state" / "spool").iterdir()) == []
 
 
 # --- rights
@@ -221,8 +237,8 @@ def test_where_labels_have_rules_a_source_is_a_whole_root(scene: Scene) -> None:
         ({"no_delete": "yes"}, "no_delete"),
     ],
 )
-def test_bad_submissions_name_the_field(scene: Scene, body: dict[str, Any], field: str) -> None:
-    refused = scene.submit(**body)
+def test_bad_submissions_name_the_field(quiet: Scene, body: dict[str, Any], field: str) -> None:
+    refused = quiet.submit(**body)
     assert (refused.status_code, refused.json()["field"]) == (400, field)
 
 
@@ -292,6 +308,13 @@ def test_events_tell_the_progress_and_the_end(scene: Scene) -> None:
     told = [data["progress"]["documents"] for _, data in seen if data["progress"]]
     assert told == sorted(told)
     assert {0, 1, 2} <= set(told)
+
+
+def test_a_stream_that_has_nothing_to_say_says_so(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingestions, "HEARTBEAT_SECONDS", 0.3)
+    job = scene.submit().json()["id"]
+    with scene.service.client() as client, client.stream("GET", f"/v1/ingestions/{job}/events") as reply:
+        assert next(line for line in reply.iter_lines() if line.startswith(":")) == ": still here"
 
 
 def test_streams_are_bounded_and_given_back_when_the_client_goes(scene: Scene) -> None:
@@ -426,18 +449,15 @@ def test_how_a_put_failed_is_told(scene: Scene) -> None:
         (b'{"text": "x", "metadata": {"label": 1}}', "label"),
     ],
 )
-def test_bad_text_names_the_field(scene: Scene, body: bytes, field: str) -> None:
-    reply = scene.ask(None, "PUT", f"{HERE}/a", content=body, headers={"Content-Type": "application/json"})
+def test_bad_text_names_the_field(quiet: Scene, body: bytes, field: str) -> None:
+    reply = quiet.ask(None, "PUT", f"{HERE}/a", content=body, headers={"Content-Type": "application/json"})
     assert (reply.status_code, reply.json()["field"]) == (400, field)
-    assert scene.home.jobs().newest(1) == []
-    assert list((scene.home.path / "state" / "spool").iterdir()) == []
 
 
 @pytest.mark.parametrize("header", ["x", "[" * 5_000, '{"sensitivity": "Internal"}', '{"colour": 1}', "1"])
-def test_a_malformed_label_beside_a_file_is_refused(scene: Scene, header: str) -> None:
-    reply = scene.ask(None, "PUT", f"{HERE}/a.md", content=b"x", headers={"X-Domicile-Label": header})
+def test_a_malformed_label_beside_a_file_is_refused(quiet: Scene, header: str) -> None:
+    reply = quiet.ask(None, "PUT", f"{HERE}/a.md", content=b"x", headers={"X-Domicile-Label": header})
     assert reply.status_code == 400
-    assert scene.home.jobs().newest(1) == []
 
 
 def test_uploads_have_a_bound_of_their_own(scene: Scene) -> None:
@@ -491,6 +511,6 @@ def test_what_is_on_its_way_may_be_deleted(scene: Scene) -> None:
         until(lambda: [name for name, _ in scene.done] == ["new.md", "new.md"])  # in this order
 
 
-def test_uris_are_bounded(scene: Scene) -> None:
-    assert scene.ask(None, "PUT", f"{HERE}/" + "x" * 1_025, content=b"x").status_code == 400
-    assert scene.ask(None, "PUT", f"{HERE}/", content=b"x").status_code == 400
+def test_uris_are_bounded(quiet: Scene) -> None:
+    assert quiet.ask(None, "PUT", f"{HERE}/" + "x" * 1_025, content=b"x").status_code == 400
+    assert quiet.ask(None, "PUT", f"{HERE}/", content=b"x").status_code == 400

@@ -10,7 +10,6 @@ import json
 import os
 import random
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -18,16 +17,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
 from corpora import COLLECTION, Shelf
-from faults import scratch
+from faults import SCALE, scratch
 from victims import COUNTER, KEPT, Said, commit_forever, holding, move_to, step_of, victim
 
 from domicile.adapters.snapshot import Snapshot
 from domicile.files import HashMemory
 
-KILLS = int(os.environ.get("DOMICILE_KILLS", "100"))
-"""A tenth of them hit the command, the others the commit. ``make crash-nightly`` asks for more."""
+KILLS = 100 * SCALE
+"""A tenth of them hit the command, the others the commit."""
 KILLS_A_COLLECTION = 10
 """Then a new one is begun, so that first commits are hit as well."""
 
@@ -135,7 +133,6 @@ def test_a_kill_within_a_commit_leaves_the_last_acknowledged_generation_or_the_n
     assert aim.shots == kills
     assert aim.hits >= 0.8 * kills, "too few kills hit a commit: the test proves nothing"
     assert half_done >= 0.4 * kills, "too few kills left anything half done: the test proves nothing"
-    print(aim, half_done)
 
 
 def test_without_a_kill_the_same_commits_leave_the_same_documents(tmp_path: Path) -> None:
@@ -146,3 +143,133 @@ def test_without_a_kill_the_same_commits_leave_the_same_documents(tmp_path: Path
         shelf = Shelf.at(folder)
         assert step_of(shelf) >= 4
         assert served(shelf) == holding(step_of(shelf))
+
+
+def test_a_crash_between_the_manifest_and_current_leaves_the_old_generation(tmp_path: Path) -> None:
+    shelf = Shelf.at(tmp_path)
+    shelf.commit({"a": "pump one"})
+    before = (shelf.folder / "CURRENT").read_bytes()
+    shelf.commit({"a": "pump two"})
+    (shelf.folder / "CURRENT").write_bytes(before)
+    assert served(shelf) == {"a": "pump one"}
+    commit = shelf.commit({"b": "pump three"})
+    assert (commit.generation, commit.previous) == (3, 1)
+    assert served(shelf) == {"a": "pump one", "b": "pump three"}
+    assert not shelf.leftovers()
+
+
+def test_a_crash_of_the_first_commit_before_current_does_not_stop_the_next_run(tmp_path: Path) -> None:
+    shelf = Shelf.at(tmp_path)
+    shelf.commit({"a": "pump one"})
+    (shelf.folder / "CURRENT").unlink()
+    assert shelf.commit({"a": "pump two"}).generation == 2
+    assert served(shelf) == {"a": "pump two"}
+    assert not shelf.leftovers()
+
+
+@dataclass(slots=True)
+class Command:
+    """``domicile ingest run`` over and over, on one home and one folder of texts.
+
+    Attributes:
+        begun: of the killed runs, those that had begun to write.
+    """
+
+    home: Path
+    source: Path
+    step: int = 0
+    begun: int = 0
+
+    @classmethod
+    def at(cls, folder: Path, models: Path) -> Command:
+        (folder / "source").mkdir(parents=True)
+        (folder / "home").mkdir()
+        (folder / "home" / "models").symlink_to(models)
+        return cls(folder / "home", folder / "source")
+
+    @property
+    def shelf(self) -> Shelf:
+        return Shelf.at(self.home / "data")
+
+    def change(self) -> None:
+        self.step += 1
+        for number in range(8):
+            path = self.source / f"{number}.txt"
+            path.unlink(missing_ok=True)
+            if number % 3 != self.step % 3:
+                path.write_text(f"The pump {number} of step {self.step}.")
+
+    def texts(self) -> dict[str, str]:
+        return {path.name: path.read_text() for path in self.source.iterdir()}
+
+    def start(self) -> subprocess.Popen[bytes]:
+        call = [Path(sys.executable).with_name("domicile"), "--home", self.home, "--json", "ingest", "run"]
+        return subprocess.Popen(
+            [*call, self.source, "--collection", "c"], stdout=subprocess.PIPE, start_new_session=True
+        )
+
+    def run(self) -> float:
+        """One run that nobody disturbs; the seconds that it took."""
+        began = time.monotonic()
+        process = self.start()
+        said, _ = process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert json.loads(said)["generation"] == self.shelf.reader().generation("c")
+        assert served(self.shelf) == self.texts()
+        assert not self.shelf.leftovers()
+        return time.monotonic() - began
+
+    def kill(self, after: float, *, writing: bool) -> None:
+        """Kill a run; what it leaves is the old or the new, and the next run does what it should have done.
+
+        Args:
+            after: seconds after its start, or where it is to be ``writing`` after the first sign of that.
+        """
+        before, segments = self.texts(), self.shelf.folder / "segments"
+        there = os.listdir(segments)
+        self.change()
+        process = self.start()
+        while writing and os.listdir(segments) == there and process.poll() is None:
+            time.sleep(0.001)
+        time.sleep(after)
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL, "the run was over before the kill"
+        self.begun += bool(self.shelf.leftovers())
+        assert served(self.shelf) in (before, self.texts())
+        self.run()
+        assert ended(process.pid), "a child of the killed process goes on"
+
+
+def ended(group: int, seconds: float = 5) -> bool:
+    """Whether all processes of a group are gone, soon."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_a_killed_command_leaves_the_old_or_the_new_and_the_next_run_just_works(
+    tmp_path: Path, models_dir: Path
+) -> None:
+    with scratch(tmp_path) as folder, ThreadPoolExecutor(2) as pool:  # two homes, for small machines have two cores
+        commands = [Command.at(folder / str(number), models_dir) for number in range(2)]
+        for command in commands:
+            command.change()
+        list(pool.map(Command.run, commands))
+        took = min(pool.map(Command.run, commands))  # the control, and how long a run takes at least
+        rng = random.Random(3)
+
+        def kill_some(command: Command) -> None:
+            for number in range(KILLS // 20):
+                writing = number % 3 != 2
+                command.kill(rng.uniform(0, 0.03) if writing else took * rng.uniform(0.1, 0.9), writing=writing)
+
+        list(pool.map(kill_some, commands))
+    assert sum(command.begun for command in commands) >= 0.4 * (KILLS // 10), (
+        "too few runs were killed while they wrote"
+    )

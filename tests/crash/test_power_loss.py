@@ -172,8 +172,10 @@ def test_after_a_power_loss_the_next_run_works_and_leaves_nothing_behind(
 
 def test_what_was_erased_does_not_come_back_with_a_power_loss(histories: dict[str, History]) -> None:
     gone, last = b"pump one", [state for state, acknowledged in states(histories["erasure"]) if acknowledged]
-    assert any(gone in (content or b"") for content in histories["erasure"].disk_after(
-        histories["erasure"].began).state([], {}).tree().values())
+    assert any(
+        gone in (content or b"")
+        for content in histories["erasure"].disk_after(histories["erasure"].began).state([], {}).tree().values()
+    )
     assert last
     for state in last:
         assert not [path for path, content in state.tree().items() if gone in (content or b"")]
@@ -245,9 +247,7 @@ Mutation = Callable[[list[Event], slice, slice], list[Event]]
     current_first, current_in_place, current_renamed_before_it_is_synced, current_before_the_files,
     files_synced_after_current, acknowledged_before_current, acknowledged_before_it_is_durable,
 ])  # fmt: skip
-def test_a_commit_in_another_order_is_caught(
-    mutation: Mutation, histories: dict[str, History], judge: Judge
-) -> None:
+def test_a_commit_in_another_order_is_caught(mutation: Mutation, histories: dict[str, History], judge: Judge) -> None:
     name = "commit with tombstones"
     history = histories[name]
     events = list(history.events[history.began :])

@@ -20,10 +20,12 @@ from services import until
 
 from domicile.adapters.genai import GenaiGenerator
 from domicile.adapters.onnx import OnnxEmbedder
-from domicile.errors import InvalidRequest, ModelDamaged, ModelMissing, Overloaded
+from domicile.adapters.openvino import OpenVinoEmbedder, cpu_precisions
+from domicile.errors import ConfigError, InvalidRequest, MissingExtra, ModelDamaged, ModelMissing, Overloaded
 from domicile.files import HashMemory
 from domicile.models.artefact import ModelFolder, open_model
 from domicile.models.build import CATALOGUE, build_models
+from domicile.ports import Embedder
 
 LONG = ask("The pump and the valve are checked every week. " * 60)
 
@@ -55,9 +57,13 @@ def embedder(models_dir: Path, hashes: HashMemory, tmp_path_factory: pytest.Temp
     return OnnxEmbedder(open_model(models_dir / "all-minilm-l6-v2", "embedder", hashes, pins), 2)
 
 
-def own_embedder(folder: Path) -> OnnxEmbedder:
+Engine = type[OnnxEmbedder] | type[OpenVinoEmbedder]
+ENGINES = pytest.mark.parametrize("engine", [OnnxEmbedder, OpenVinoEmbedder])
+
+
+def own_embedder(folder: Path, engine: Engine = OnnxEmbedder) -> Embedder:
     state = folder.parent / "state"
-    return OnnxEmbedder(open_model(folder, "embedder", HashMemory(state / "hashes"), state), 1)
+    return engine(open_model(folder, "embedder", HashMemory(state / "hashes"), state), 1)
 
 
 def test_the_built_models_verify(models_dir: Path, tmp_path: Path) -> None:
@@ -110,6 +116,7 @@ class TestUsersEmbedder:
         vector = rows.mean(axis=0) if pooling == "mean" else rows[0]
         return np.asarray(vector / np.linalg.norm(vector))
 
+    @ENGINES
     @pytest.mark.parametrize(
         ("pooling", "integers", "rank", "nested"),
         [
@@ -120,7 +127,7 @@ class TestUsersEmbedder:
         ],
     )
     def test_pooling_inputs_and_outputs(
-        self, tmp_path: Path, pooling: str, integers: str, rank: int, nested: bool
+        self, tmp_path: Path, pooling: str, integers: str, rank: int, nested: bool, engine: Engine
     ) -> None:
         folder = tiny_models.write_embedder(
             tmp_path / "own",
@@ -129,7 +136,7 @@ class TestUsersEmbedder:
             rank=rank,
             nested=nested,
         )
-        embedder = own_embedder(folder)
+        embedder = own_embedder(folder, engine)
         texts = ["the pump is checked", "salary", "leave by the board office"]
         vectors = embedder.embed(texts, "document")
         np.testing.assert_allclose(vectors, [self.expected(text, pooling) for text in texts], atol=1e-6)
@@ -151,13 +158,52 @@ class TestUsersEmbedder:
         with pytest.raises(ModelDamaged, match="not numbers"):
             own_embedder(folder)
 
+    @ENGINES
     @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
-    def test_files_that_the_engine_cannot_read_are_damage(self, tmp_path: Path, name: str) -> None:
+    def test_files_that_the_engine_cannot_read_are_damage(self, tmp_path: Path, name: str, engine: Engine) -> None:
         folder = tiny_models.write_embedder(tmp_path / "own")
         (folder / name).write_text("{}")
         with pytest.raises(ModelDamaged, match="own") as caught:
-            own_embedder(folder)
+            own_embedder(folder, engine)
         assert "\n" not in str(caught.value)
+
+
+class TestOpenVino:
+    def test_it_gives_the_vectors_of_the_portable_engine(
+        self, embedder: OnnxEmbedder, models_dir: Path, hashes: HashMemory, tmp_path: Path
+    ) -> None:
+        folder = open_model(models_dir / "all-minilm-l6-v2", "embedder", hashes, tmp_path)
+        texts = ["the pump", "the board met " * 40, "Der Betriebsrat muss angehört werden.", ""]
+        expected = embedder.embed(texts, "document")
+        other = OpenVinoEmbedder(folder, 2)
+        np.testing.assert_allclose(other.embed(texts, "document"), expected, atol=1e-6)
+        assert other.fingerprint != embedder.fingerprint
+        if "bf16" in cpu_precisions():
+            coarse = OpenVinoEmbedder(folder, 2, "bf16")
+            assert ((coarse.embed(texts, "document") * expected).sum(axis=1) > 0.9995).all()
+            assert coarse.fingerprint not in {other.fingerprint, embedder.fingerprint}
+        else:
+            with pytest.raises(ConfigError, match=r'models\.precision: this CPU does not compute in bf16: set "f32"'):
+                OpenVinoEmbedder(folder, 2, "bf16")
+
+    def test_without_it_the_extra_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        folder = tiny_models.write_embedder(tmp_path / "own")
+        own_embedder(folder, OpenVinoEmbedder)
+        monkeypatch.setitem(sys.modules, "openvino", None)
+        with pytest.raises(MissingExtra, match=r"domicile\[openvino\]"):
+            own_embedder(folder, OpenVinoEmbedder)
+
+    @pytest.mark.parametrize(("package", "loaded"), [("openvino", True), ("domicile.adapters.openvino", False)])
+    def test_its_reporter_is_not_loaded(self, package: str, loaded: bool) -> None:
+        script = (
+            f"import sys, {package} as package\n"
+            "getattr(package, 'cpu_precisions', int)()\n"
+            "print('openvino' in sys.modules, sys.modules.get('openvino_telemetry') is not None)"
+        )
+        # In CI the reporter keeps silent by itself, so that the test without our guard sends nothing either.
+        env = {**os.environ, "CI": "true"}
+        done = subprocess.run([sys.executable, "-P", "-c", script], env=env, capture_output=True, text=True, check=True)
+        assert done.stdout.split() == ["True", str(loaded)]
 
 
 class TestLanguageModel:
@@ -335,12 +381,15 @@ from pathlib import Path
 from contract.generator_contract import say
 from domicile.adapters.genai import GenaiGenerator
 from domicile.adapters.onnx import OnnxEmbedder
+from domicile.adapters.openvino import OpenVinoEmbedder
 from domicile.files import HashMemory
 from domicile.models.artefact import open_model
 models, state = map(Path, sys.argv[1:])
 def folder(name, kind):
     return open_model(models / name, kind, HashMemory(state / "hashes"), state)
-OnnxEmbedder(folder("all-minilm-l6-v2", "embedder"), 1).embed(["pump"], "query")
+for engine in (OnnxEmbedder, OpenVinoEmbedder):
+    engine(folder("all-minilm-l6-v2", "embedder"), 1).embed(["pump"], "query")
+folder("all-minilm-l6-v2", "embedder")  # with nothing beside its files
 llm = GenaiGenerator(lambda: folder("smollm2-135m", "llm"), "llm", 1, wait_seconds=120)
 say(llm, max_tokens=1)
 time.sleep(2)

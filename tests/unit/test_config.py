@@ -24,7 +24,7 @@ def test_a_home_needs_no_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("text", "key", "allowed"), [
     ("x = 1", "'x'", "answering, collections"),
-    ("[models]\nlmm = 'x'", "'models.lmm'", "embedder, llm, threads"),
+    ("[models]\nlmm = 'x'", "'models.lmm'", "embedder, engine, llm, precision, threads"),
     ("[collections.hr]\ngroup = []", "'collections.hr.group'", "groups, label, language, mode, rules, tenant"),
     ("[collections.rules]\ntypo = 1", "'collections.rules.typo'", "groups, label, language, mode, rules, tenant"),
     ("[[collections.hr.rules]]\npath = 'a'\nlable = {}", "'collections.hr.rules.0.lable'", "label, path"),
@@ -38,7 +38,8 @@ def test_an_unknown_key_is_named_with_what_is_allowed(tmp_path: Path, text: str,
 
 @pytest.mark.parametrize(("text", "key"), [
     ("[models]\nthreads = 257", "models.threads"), ("[models]\nthreads = -1", "models.threads"),
-    ("[models]\nthreads = true", "models.threads"),
+    ("[models]\nthreads = true", "models.threads"), ("[models]\nengine = 'torch'", "models.engine"),
+    ("[models]\nprecision = 'int8'", "models.precision"), ("[models]\nprecision = 'bf16'", "models.precision"),
     ("[models]\nthreads = '2'", "models.threads"), ("[answering]\ndeadline_seconds = 0", "answering.deadline_seconds"),
     ("[answering]\ndeadline_seconds = nan", "answering.deadline_seconds"), ("[answering]\ndeadline_seconds = inf",
     "answering.deadline_seconds"),
@@ -104,6 +105,12 @@ def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
                     DOMICILE_COLLECTIONS__HR__GROUPS='["hr"]', DOMICILE_ANSWERING__DEADLINE_SECONDS="5")  # fmt: skip
     assert (settings.models.threads, settings.models.llm, settings.answering.deadline_seconds) == (3, "x", 5)
     assert settings.collection("hr").groups == {"hr"}
+
+
+def test_bf16_needs_the_engine_that_has_it(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r'bf16 needs models\.engine = "openvino"'):
+        load(tmp_path, "[models]\nengine = 'onnxruntime'\nprecision = 'bf16'")
+    assert load(tmp_path, "[models]\nprecision = 'bf16'\nengine = 'openvino'").models.precision == "bf16"
 
 
 @pytest.mark.parametrize(("key", "value", "message"), [

@@ -33,6 +33,22 @@ def test_a_key_opens_its_tenant_and_groups(file: Path) -> None:
     )
 
 
+def test_only_a_key_that_was_made_for_it_may_ingest(file: Path) -> None:
+    reader = KeyFile(file).create("acme", frozenset(), None)
+    writer = KeyFile(file).create("acme", frozenset(), None, may_ingest=True)
+    rights = [
+        principal and principal.may_ingest for principal in map(KeyFile(file).authenticate, (reader.key, writer.key))
+    ]
+    assert rights == [False, True]
+    for odd in (1, "true", None):
+        entries = json.loads(file.read_text())
+        entries[writer.id]["may_ingest"] = odd
+        file.write_text(json.dumps(entries))
+        principal = KeyFile(file).authenticate(writer.key)
+        assert principal is not None
+        assert not principal.may_ingest
+
+
 def test_the_file_is_for_its_owner_and_holds_only_the_hash(file: Path) -> None:
     made = KeyFile(file).create("acme", frozenset(), None)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600

@@ -7,6 +7,8 @@ import io
 import docx
 import pytest
 from docx.document import Document
+from docx.opc.packuri import PackURI
+from docx.opc.part import Part
 from docx.oxml import parse_xml
 from docx.oxml.ns import nsdecls
 
@@ -78,3 +80,40 @@ def test_broken() -> None:
         with pytest.raises(DocumentError) as caught:
             parse("a.docx", data[:length])
         assert caught.value.kind == "broken"
+
+
+def test_notes_stand_behind_their_paragraph() -> None:
+    document = docx.Document()
+    for name, number in (("footnote", "1"), ("endnote", "2"), ("footnote", "99")):
+        run = document.add_paragraph(f"{name} {number}").add_run()._r
+        run.append(parse_xml(f'<w:{name}Reference {nsdecls("w")} w:id="{number}"/>'))
+    for name, number in (("footnote", 1), ("endnote", 2)):
+        notes = f"<w:{name}s {nsdecls('w')}>" + "".join(
+            f'<w:{name} w:id="{identity}"><w:p><w:r><w:t>the {name} {identity}</w:t></w:r></w:p></w:{name}>'
+            for identity in (0, number)
+        )
+        part = Part(PackURI(f"/word/{name}s.xml"), "application/xml", f"{notes}</w:{name}s>".encode(), None)
+        document.part.relate_to(part, f"http://schemas.openxmlformats.org/officeDocument/2006/relationships/{name}s")
+    assert parse("a.docx", saved(document)).text == (
+        "footnote 1\n\nthe footnote 1\n\nendnote 2\n\nthe endnote 2\n\nfootnote 99"
+    )
+
+
+def test_the_numbers_behind_a_chart() -> None:
+    document = docx.Document()
+    chart = (
+        b'<c:chartSpace xmlns:c="http://schemas.openxmlformats.org/drawingml/2006/chart"><c:ser><c:tx><c:v>Ducks</c:v>'
+        b'</c:tx><c:cat><c:pt idx="0"><c:v>Q1</c:v></c:pt></c:cat><c:val><c:pt idx="0"><c:v>10</c:v></c:pt></c:val>'
+        b"</c:ser></c:chartSpace>"
+    )
+    kind = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/chart"
+    for number, content in enumerate((chart, chart[:60])):
+        part = Part(PackURI(f"/word/charts/chart{number}.xml"), "application/xml", content, None)
+        place = document.part.relate_to(part, kind)
+        document.add_paragraph(f"Chart {number}").add_run()._r.append(
+            parse_xml(
+                f'<w:drawing {nsdecls("w", "r")} xmlns:c="http://schemas.openxmlformats.org/drawingml/2006/chart">'
+                f'<c:chart r:id="{place}"/></w:drawing>'
+            )
+        )
+    assert parse("a.docx", saved(document)).text == ("Chart 0\n\n|  | Ducks |\n| --- | --- |\n| Q1 | 10 |\n\nChart 1")

@@ -17,6 +17,9 @@ HEADERS = (
 SHOWN = "Subject: Leave\nFrom: Ann <ann@x.org>\nTo: bob@x.org\nDate: Mon, 1 Jan 2024 10:00:00 +0100"
 
 
+PGP = b"-----BEGIN PGP MESSAGE-----\nx"
+
+
 def mail(*parts: bytes, kind: str = "mixed") -> bytes:
     """A mail of several parts, each with its own headers."""
     joined = b"".join(b"\n--=b\n" + part for part in parts)
@@ -155,7 +158,7 @@ def test_a_mail_inside_is_an_attachment() -> None:
     outer.add_attachment(inner)
     parsed = read(outer.as_bytes())
     assert "Inner words." not in parsed.text
-    assert [a.name for a in parsed.attachments] == ["b.eml"]
+    assert [a.name for a in parsed.attachments] == ["Übergabe: a-b.eml"]
     again = parse("b.eml", parsed.attachments[0].data)
     assert again.title == "Übergabe: a/b"
     assert again.text.endswith("Inner words.")
@@ -199,7 +202,7 @@ def test_too_many_attachments() -> None:
 
 
 def test_too_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("domicile_ingest.parsing.mail.MAX_ATTACHED_BYTES", 1000)
+    monkeypatch.setattr("domicile_ingest.parsing.attachments.MAX_ATTACHED_BYTES", 1000)
     assert len(names(mail(attached("a.txt", b"x" * 500), attached("b.txt", b"x" * 490)))) == 2
     with pytest.raises(DocumentError) as caught:
         read(mail(attached("a.txt", b"x" * 500), attached("b.txt", b"x" * 510)))
@@ -227,9 +230,9 @@ def test_a_signed_mail_is_read_without_its_signature() -> None:
 @pytest.mark.parametrize(
     ("data", "kind"),
     [
-        (mail(part("application/pgp-encrypted", b"Version: 1"), part("application/octet-stream", b"x")), "encrypted"),
+        (mail(part("application/pgp-encrypted", b"Version: 1"), attached("encrypted.asc", PGP)), "encrypted"),
         (mail(part("text/plain", b"x"), kind="encrypted"), "encrypted"),
-        (mail(part("text/plain", b"-----BEGIN PGP MESSAGE-----\nx")), "encrypted"),
+        (mail(part("text/plain", PGP)), "encrypted"),
         (mail(part("application/pkcs7-mime", bytes.fromhex("308006092a864886f70d010703"))), "encrypted"),
         (mail(part("application/x-pkcs7-mime", bytes.fromhex("308006092a864886f70d010702"))), "unsupported"),
     ],
@@ -238,6 +241,12 @@ def test_a_sealed_mail_says_so(data: bytes, kind: str) -> None:
     with pytest.raises(DocumentError) as caught:
         read(data)
     assert caught.value.kind == kind
+
+
+def test_what_lies_beside_a_seal_is_read() -> None:
+    data = mail(attached("sealed.pgp", PGP, "application/octet-stream"), attached("open.txt", b"words"))
+    assert [(a.name, a.data) for a in read(data).attachments] == [("open.txt", b"words")]
+    assert read(mail(part("text/plain", b"Open words."), attached("sealed.pgp", PGP))).text == f"{SHOWN}\n\nOpen words."
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,14 @@ def test_a_mail_inside_becomes_a_file_of_its_own() -> None:
     assert [(a.name, a.data) for a in again.attachments] == [("übung.csv", b"\x00deep")]
 
 
+def test_a_signed_mail_is_the_file_inside() -> None:
+    inside = b'MIME-Version: 1.0\nContent-Type: multipart/signed; boundary="b"\n\n--b\n\nSigned days.\n--b--\n'
+    signed = attached(0, words(0x3707, "smime.p7m"), words(0x370E, "multipart/signed"), binary(0x3701, inside))
+    parsed = read(sample(signed, body=()))
+    assert [a.name for a in parsed.attachments] == ["signed.eml"]
+    assert parse("signed.eml", parsed.attachments[0].data).text == "Signed days."
+
+
 def test_an_encrypted_mail_says_so() -> None:
     pgp = attached(0, words(0x370E, "application/pgp-encrypted"), binary(0x3701, b"Version: 1"))
     with pytest.raises(DocumentError) as caught:

@@ -12,6 +12,7 @@ from reportlab.pdfgen.canvas import Canvas
 
 from domicile.errors import DocumentError
 from domicile_ingest.parsing import parse
+from domicile_ingest.parsing.pdf import _tidy
 from domicile_ingest.parsing.pdf_layout import HYPHEN, Cell, Line, lay_out
 
 
@@ -145,3 +146,31 @@ def test_scans_say_so() -> None:
     with pytest.raises(DocumentError) as caught:
         parse("a.pdf", pdf(lambda canvas: canvas.rect(10, 10, 50, 50)))
     assert caught.value.kind == "no_text"
+
+
+@pytest.mark.parametrize(
+    ("printed", "read"),
+    [
+        ("بلغة R و Pythonمن الأدوات", "بلغة R وPython من الأدوات"),
+        ("بلغة Python من الأدوات", "بلغة Python من الأدوات"),
+        ("في عام 2020م كان", "في عام 2020م كان"),
+        ("أي ًضا", "أيضًا"),
+        ("a Python b", "a Python b"),
+    ],
+)
+def test_where_scripts_meet(printed: str, read: str) -> None:
+    assert _tidy(printed) == read
+
+
+def test_pages_without_words_among_others_are_empty_ranges() -> None:
+    target = io.BytesIO()
+    canvas = Canvas(target, pagesize=A4)
+    for words in ("", "Twenty days.", ""):
+        canvas.drawString(100, 700, words)
+        canvas.showPage()
+    canvas.save()
+    parsed = parse("a.pdf", target.getvalue())
+    assert parsed.text == "Twenty days."
+    assert [(page.number, parsed.text[page.start : page.end]) for page in parsed.pages] == [
+        (1, ""), (2, "Twenty days."), (3, ""),
+    ]  # fmt: skip

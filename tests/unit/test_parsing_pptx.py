@@ -104,7 +104,7 @@ def test_tables_charts_groups_and_pictures() -> None:
     data = CategoryChartData()
     data.categories = ["Q1", "Q2"]
     data.add_series("Ducks", (10, None))
-    data.add_series("Geese", (1.5, 2))
+    data.add_series("Geese", (4.4000000000000004, 2))
     slide.shapes.add_chart(XL_CHART_TYPE.COLUMN_CLUSTERED, *BOX, data)
     outer = slide.shapes.add_group_shape()
     outer.shapes.add_group_shape().shapes.add_textbox(*BOX).text_frame.text = "grouped"
@@ -114,7 +114,7 @@ def test_tables_charts_groups_and_pictures() -> None:
         )
     assert parse("a.pptx", saved(presentation)).text == (
         "# Numbers\n\n| Site | Days |\n| --- | --- |\n| Lyon | 25 |\n| Lyon | 30 |\n\n"
-        "|  | Ducks | Geese |\n| --- | --- | --- |\n| Q1 | 10 | 1.5 |\n| Q2 |  | 2 |\n\ngrouped\n\nThe site in spring"
+        "|  | Ducks | Geese |\n| --- | --- | --- |\n| Q1 | 10 | 4.4 |\n| Q2 |  | 2 |\n\ngrouped\n\nThe site in spring"
     )
 
 

@@ -116,3 +116,12 @@ def test_workbooks_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DocumentError) as caught:
         parse("a.xlsx", workbook())
     assert caught.value.kind == "too_large"
+
+
+def test_a_long_value_is_not_repeated_down_its_rows() -> None:
+    grid = Grid()
+    for length in (500, 501):
+        grid.add("x" * length, rows=3)
+    for _ in range(3):
+        grid.end_row()
+    assert [[len(cell) for cell in row] for row in grid.rows()] == [[500, 501], [500, 0], [500, 0]]

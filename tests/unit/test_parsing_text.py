@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import random
+import subprocess
+import sys
 import zipfile
 
 import pytest
@@ -132,6 +134,15 @@ def test_the_content_tells_the_kind(name: str, data: bytes, kind: str) -> None:
 def test_a_claimed_encoding_that_no_file_has_is_not_tried(encoding: str) -> None:
     assert decode_as(b"caf\xe9", encoding) is None
     assert decode(b"caf\xe9", encoding) == "café"
+
+
+def test_a_text_waits_for_no_other_format() -> None:
+    script = (
+        "import sys; from domicile_ingest.parsing import parse; parse('a.md', b'# Words'); parse('a.txt', b'words')\n"
+        "print(sorted({'pptx', 'docx', 'openpyxl', 'pypdfium2', 'lxml', 'olefile', 'striprtf', 'email.parser'} & {*sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_too_large() -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from domicile.errors import DocumentError
+from domicile_ingest.parsing.docx_apart import CHART, NOTES, Apart
 from domicile_ingest.parsing.docx_lists import Numbering
 from domicile_ingest.parsing.markdown import first_heading
 from domicile_ingest.parsing.markdown_table import Grid, table
@@ -25,6 +26,7 @@ W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _MATH_TEXT = "{http://schemas.openxmlformats.org/officeDocument/2006/math}t"
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 _SKIP = frozenset((_FALLBACK, W + "del", W + "moveFrom", W + "instrText", W + "delText", W + "pPr", W + "rPr"))
+_APART = frozenset((W + "txbxContent", CHART, *NOTES))
 _STRICT = (
     (
         b"http://purl.oclc.org/ooxml/officeDocument/relationships",
@@ -41,7 +43,7 @@ _MAX_NESTING = 40
 
 
 def parse_docx(name: str, data: bytes) -> Parsed:
-    """A Word document as Markdown; headers, footers, comments and deleted words are left out."""
+    """A Word document as Markdown, notes behind their paragraphs; headers, footers, comments and deleted words are left out."""
     try:
         document = _open(data)
         text = clean("\n\n".join(_Walker(document).blocks(document.element.body, 0)))
@@ -77,6 +79,7 @@ def _transitional(data: bytes) -> bytes:
 class _Walker:
     def __init__(self, document: Document) -> None:
         self._numbering = Numbering(document)
+        self._apart = Apart(document)
         self._levels = {style.style_id: level for style in document.styles if (level := _heading_level(style))}
 
     def blocks(self, parent: Any, depth: int) -> list[str]:
@@ -88,8 +91,8 @@ class _Walker:
                 self._end_list(items, done)
                 done.extend(self._table(element, depth))
                 continue
-            boxes: list[Any] = []
-            words = _fold("".join(_words(element, boxes)))
+            apart: list[Any] = []
+            words = _fold("".join(_words(element, apart)))
             item = self._numbering.item(element) if words else None
             level = self._heading(element)
             if words and item is not None and level is None:
@@ -97,12 +100,19 @@ class _Walker:
             elif words:
                 self._end_list(items, done)
                 done.append(f"{'#' * level} {words.replace(chr(10), ' ')}" if level else words)
-            if boxes and depth < _MAX_NESTING:
+            if apart and depth < _MAX_NESTING:
                 self._end_list(items, done)
-                for box in boxes:
-                    done.extend(self.blocks(box, depth + 1))
+                for hanging in apart:
+                    done.extend(self._hanging(hanging, depth + 1))
         self._end_list(items, done)
         return done
+
+    def _hanging(self, element: Any, depth: int) -> list[str]:
+        """A chart, a note or a text box."""
+        if element.tag == CHART:
+            return self._apart.chart(element)
+        box = self._apart.note(element) if element.tag in NOTES else element
+        return self.blocks(box, depth) if box is not None else []
 
     def _end_list(self, items: list[str], done: list[str]) -> None:
         if items:
@@ -151,15 +161,15 @@ def _flat(parent: Any) -> Iterator[Any]:
             stack.pop()
 
 
-def _words(element: Any, boxes: list[Any]) -> Iterator[str]:
-    """The words of a paragraph; text boxes that hang on it are collected apart."""
+def _words(element: Any, apart: list[Any]) -> Iterator[str]:
+    """The words of a paragraph; text boxes, charts and notes that hang on it are collected apart."""
     stack = [iter(element)]
     while stack:
         child = next(stack[-1], None)
         if child is None:
             stack.pop()
-        elif child.tag == W + "txbxContent":
-            boxes.append(child)
+        elif child.tag in _APART:
+            apart.append(child)
         elif child.tag in (W + "t", _MATH_TEXT):
             yield child.text or ""
         elif child.tag == W + "tab":

@@ -13,6 +13,7 @@ from email.policy import EmailPolicy, default
 from typing import Any
 
 from domicile.errors import DocumentError
+from domicile_ingest.parsing.attachments import name_of_mail
 from domicile_ingest.parsing.html import source_of
 from domicile_ingest.parsing.mail import Body, Mail, better, html_body, sealed_by
 from domicile_ingest.parsing.parsed import Parsed, clean
@@ -166,8 +167,7 @@ class _Reader:
     def _attach_mail(self, part: Message) -> None:
         children = _children(part)
         if children:
-            name = part.get_filename() or _value(children[0], "Subject").strip()
-            name = name if not name or name.lower().endswith(".eml") else f"{name}.eml"
+            name = part.get_filename() or name_of_mail(_value(children[0], "Subject"))
             self._mail.attachments.add(name, "message/rfc822", children[0].as_bytes(policy=_POLICY))
         else:
             self._mail.attachments.add(part.get_filename() or "", "message/rfc822", _content(part))

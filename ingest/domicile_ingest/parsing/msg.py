@@ -10,10 +10,11 @@ from email.mime.text import MIMEText
 from email.utils import format_datetime
 
 from domicile.errors import DocumentError
+from domicile_ingest.parsing.attachments import MAX_ATTACHMENTS, name_of_mail
 from domicile_ingest.parsing.html import source_of
-from domicile_ingest.parsing.mail import MAX_ATTACHMENTS, Body, Mail, better, html_body, sealed_by
+from domicile_ingest.parsing.mail import Body, Mail, better, html_body, sealed_by
 from domicile_ingest.parsing.ole import Compound, Place, opened
-from domicile_ingest.parsing.parsed import Parsed, clean, one_line
+from domicile_ingest.parsing.parsed import Parsed, clean
 from domicile_ingest.parsing.rtf import rtf_text
 from domicile_ingest.parsing.rtf_compressed import decompress
 from domicile_ingest.parsing.text import decode, decode_as
@@ -148,6 +149,8 @@ def _body(storage: _Storage) -> Body | None:
 def _attach(mail: Mail, attached: _Storage, depth: int) -> None:
     name = attached.text(_LONG_FILE_NAME) or attached.text(_FILE_NAME) or attached.text(_NAME)
     kind = attached.text(_MIME_TYPE).lower()
+    if kind == "multipart/signed":  # Outlook keeps a signed mail as the file that it came as
+        name, kind = "signed.eml", "message/rfc822"
     embedded = attached.inside(f"__substg1.0_{_DATA:04X}{_STORAGE}", 24)
     data = attached.binary(_DATA)
     if data is not None:
@@ -158,7 +161,7 @@ def _attach(mail: Mail, attached: _Storage, depth: int) -> None:
             mail.sealed = sealed
     for inner in embedded:
         inside = _read_mail(inner, depth + 1)
-        mail.attachments.add(f"{one_line(inside.subject) or 'mail'}.eml", "message/rfc822", _as_eml(inside))
+        mail.attachments.add(name_of_mail(inside.subject), "message/rfc822", _as_eml(inside))
 
 
 def _as_eml(mail: Mail) -> bytes:
@@ -170,7 +173,4 @@ def _as_eml(mail: Mail) -> bytes:
         part = MIMEApplication(attachment.data)
         part.add_header("Content-Disposition", "attachment", filename=("utf-8", "", attachment.name))
         message.attach(part)
-    headers = (
-        f"{header}: {one_line(value)}\n" for header, value in [("Subject", mail.subject), *mail.headers] if value
-    )
-    return "".join(headers).encode() + message.as_bytes()
+    return "".join(f"{line}\n" for line in mail.lines()).encode() + message.as_bytes()

@@ -28,15 +28,20 @@ class Styles:
         if paragraph.tag == TEXT + "h":
             return min(6, max(1, _integer(paragraph.get(TEXT + "outline-level"), 1)))
         name = paragraph.get(TEXT + "style-name", "")
+        if name not in self._levels:
+            self._levels[name] = self._inherited(name)
+        return self._levels[name]
+
+    def _inherited(self, name: str) -> int:
         for _ in range(_MAX_PARENTS):
-            if name in self._levels:
-                return self._levels[name]
-            if match := re.fullmatch(r"Heading_20_([1-9])", name):
-                return min(6, int(match[1]))
             if name == "Title":
                 return 1
+            if match := re.fullmatch(r"Heading_20_([1-9])", name):
+                return min(6, int(match[1]))
             name = self._parents.get(name, "")
-        return 0
+            if name in self._levels or not name:
+                break
+        return self._levels.get(name, 0)
 
     def list_name(self, element: Any) -> str:
         return str(element.get(TEXT + "style-name", ""))

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from domicile.domain import Page
 from domicile.errors import DocumentError
+from domicile_ingest.parsing.chart import chart_blocks
 from domicile_ingest.parsing.markdown_table import Grid, table
 from domicile_ingest.parsing.parsed import MAX_CHARACTERS, Parsed, clean, one_line, stem
-from domicile_ingest.parsing.pptx_chart import chart_blocks
 from domicile_ingest.parsing.pptx_text import A, P, Paragraphs, fold, text_of
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from types import TracebackType
 
 from domicile.errors import DocumentError, SandboxUnavailable
 from domicile_ingest.parsing.parse import MAX_BYTES
-from domicile_ingest.parsing.parsed import Parsed
+from domicile_ingest.parsing.parsed import Parsed, one_line
 from domicile_ingest.parsing.sandbox_frames import (
     OUT_OF_MEMORY,
     PREFIX_BYTES,
@@ -38,7 +38,8 @@ CHILD = ("-m", "domicile_ingest.parsing.sandbox_child")
 _START_SECONDS = 60.0
 _EXIT_SECONDS = 5.0
 _CHUNK = 1 << 20
-_MAX_COMPLAINT = 4096
+_MAX_COMPLAINT = 1 << 16
+"""What a pipe holds; a process that prints more waits for nobody, and is given up."""
 _CLOSED = "the parsing sandbox was closed"
 
 
@@ -142,13 +143,13 @@ class Sandbox:
     def _child(self, slot: int) -> _Child:
         """The process of a slot that the caller holds, fit for a document."""
         child = self._children[slot]
-        if self._closed:
-            raise SandboxUnavailable(_CLOSED)
-        if child is None or not child.is_fit():
+        if not self._closed and (child is None or not child.is_fit()):
             if child is not None:
                 child.end()
             child = self._children[slot] = self._starter.submit(_Child, self._arguments, self._limits).result()
             self._tell(child.confinement)
+        if child is None or self._closed:
+            raise SandboxUnavailable(_CLOSED)
         return child
 
     def _tell(self, confinement: Mapping[str, str | None]) -> None:
@@ -268,9 +269,9 @@ class _Child:
         assert self._process.stderr is not None
         self._process.kill()
         self._process.wait()
-        printed = self._process.stderr.read(_MAX_COMPLAINT) or b""
+        printed = (self._process.stderr.read(_MAX_COMPLAINT) or b"").strip()
         self.end()
-        return next(iter(printed.decode("utf-8", "replace").strip().splitlines()[-1:]), "")
+        return one_line(printed.rpartition(b"\n")[2].decode("utf-8", "replace"))
 
     def _obituary(self) -> DocumentError:
         """What it died of."""

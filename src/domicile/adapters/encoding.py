@@ -211,7 +211,7 @@ class GraphEmbedder:
         except Exception as error:
             reason = str(error).strip().splitlines()
             raise ModelDamaged(
-                f"model {self._card.name} ({self._folder.path}) cannot be run: {reason[0] if reason else error!r}"
+                f"model {self._card.name} ({self._folder.path}) cannot be run: {reason[0] if reason else repr(error)}"
             ) from error
 
 

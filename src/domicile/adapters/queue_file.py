@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from domicile.errors import Damaged, DomicileError, Overloaded
-from domicile.files import make_folders, storage_errors, write_refused
+from domicile.files import fsync_path, make_folders, storage_errors, write_refused
 
 Database = sqlite3.Connection
 Row = sqlite3.Row
@@ -90,8 +91,11 @@ class QueueFile:
     def _connection(self) -> Database:
         if self._opened is None:
             make_folders(self._path.parent, mode=0o700)
-            # SQLite gives its log the mode of the file
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            # SQLite gives its log the mode of the file. Made without opening it: closing any descriptor of a file takes away
+            # the locks that this process may hold on it by another connection, and SQLite lives by them.
+            with suppress(FileExistsError):
+                os.mknod(self._path, stat.S_IFREG | 0o600)
+                fsync_path(self._path.parent)
             opened = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             try:
                 opened.execute("PRAGMA journal_mode = WAL")

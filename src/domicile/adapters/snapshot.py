@@ -23,6 +23,7 @@ from domicile.adapters.tantivy import LexicalFolder
 from domicile.domain import Candidate, Chunk, Collection, Document
 from domicile.errors import IndexDamaged
 from domicile.ports import DocumentState, NewChunk, Vectors
+from domicile.uris import is_erased
 
 ROW_BITS = 32
 _ROW = (1 << ROW_BITS) - 1
@@ -163,6 +164,29 @@ class Snapshot:
             for number, segment in self._segments.items()
             if any(concerned(state.uri) for state, _ in segment.store.states())
         }
+
+    def verify(self) -> None:
+        """Prove that every side finds the same passages, and that nothing erased is among them.
+
+        Raises:
+            IndexDamaged: it is not so.
+        """
+        living = {
+            ref_of(number, row)
+            for number, segment in self._segments.items()
+            for row in np.flatnonzero(segment.alive).tolist()
+        }
+        words = self._lexical.refs()
+        if len(words) != len(living) or living != set(words):
+            odd = len(living.symmetric_difference(words)) or len(words) - len(living)
+            raise IndexDamaged(f"generation {self.generation}: {odd} passages are known to one side only")
+        documents = self.states()
+        if len(documents) != self.manifest.counts.documents:
+            raise IndexDamaged(
+                f"generation {self.generation}: {len(documents)} documents, not {self.manifest.counts.documents}"
+            )
+        if any(is_erased(uri, self.manifest.erased) for uri in documents):
+            raise IndexDamaged(f"generation {self.generation}: holds a document that was erased")
 
     def alive(self, segment: int) -> NDArray[np.bool_]:
         return self._segments[segment].alive

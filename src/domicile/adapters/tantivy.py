@@ -180,6 +180,15 @@ class LexicalFolder:
     def chunks(self) -> int:
         return int(self._searcher.num_docs)
 
+    def refs(self) -> list[int]:
+        """The reference of every chunk that can be found."""
+        from tantivy import Query
+
+        if not self.chunks:
+            return []
+        hits = self._searcher.search(Query.all_query(), limit=self.chunks, count=False).hits
+        return [int(ref) for ref in self._searcher.fast_field_values("ref", [address for _, address in hits])]
+
     def search(self, question: str, k: int, readers: frozenset[str] | None) -> list[tuple[int, float]]:
         """The best ``k`` (ref, BM25 score), best first, ties by ref. ``readers`` are the groups of who asks."""
         from tantivy import Query

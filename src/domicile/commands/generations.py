@@ -8,29 +8,41 @@ from typing import Any
 
 from domicile.bootstrap import Home
 from domicile.console import Console, parser, run, subparser
-from domicile.errors import IndexDamaged, UnknownCollection
+from domicile.errors import IndexDamaged, UnknownCollection, UsageError
 from domicile.files import writer_lock
 
 
 def main(argv: Sequence[str]) -> int:
     flags = parser("domicile generations", "The committed states of a collection's index.")
-    actions = flags.add_subparsers(required=True, metavar="list|verify|rollback")
+    actions = flags.add_subparsers(required=True, metavar="list|verify|rollback|gc")
     for name, handler, help_text in (
         ("list", _list, "show every retained generation"),
-        ("verify", _verify, "read every byte of every retained generation; exit 6 where one is damaged"),
+        (
+            "verify",
+            _verify,
+            "read every byte of every retained generation and compare its sides; exit 6 where one is damaged",
+        ),
         ("rollback", _rollback, "make another retained generation current"),
+        ("gc", _gc, "remove old generations, but none in use; every commit does so on its own"),
     ):
         made = subparser(
             actions,
             name,
             handler,
             help_text,
-            f"  domicile generations {name} --collection handbook" + (" --to 3" if name == "rollback" else ""),
+            f"  domicile generations {name} --collection handbook" + _EXAMPLE_FLAGS.get(name, ""),
         )
         made.add_argument("--collection", required=True, metavar="C")
         if name == "rollback":
             made.add_argument("--to", type=int, required=True, metavar="N")
+        if name == "gc":
+            made.add_argument(
+                "--keep", type=int, metavar="K", help="of the newest (default: ingestion.keep_generations; at least 1)"
+            )
     return run(flags.parse_args(argv))
+
+
+_EXAMPLE_FLAGS = {"rollback": " --to 3", "gc": " --keep 3"}
 
 
 def _list(parsed: argparse.Namespace, console: Console) -> int:
@@ -64,13 +76,14 @@ def _list(parsed: argparse.Namespace, console: Console) -> int:
 
 
 def _verify(parsed: argparse.Namespace, console: Console) -> int:
-    generations = Home.open(console.home, console.environment).generations(parsed.collection)
+    home = Home.open(console.home, console.environment)
+    generations = home.generations(parsed.collection)
     if not generations.numbers():
         raise UnknownCollection(parsed.collection)
     rows: list[dict[str, Any]] = []
     for number in generations.numbers():
         try:
-            generations.check(generations.manifest(number), trust=False)
+            home.verify_generation(parsed.collection, number)
             rows.append({"generation": number, "ok": True})
         except IndexDamaged as error:
             rows.append({"generation": number, "ok": False, "reason": str(error)})
@@ -93,3 +106,21 @@ def _rollback(parsed: argparse.Namespace, console: Console) -> int:
     console.result({"collection": parsed.collection, "generation": manifest.generation})
     console.say(f"{parsed.collection} is at generation {manifest.generation}.")
     return 0
+
+
+def _gc(parsed: argparse.Namespace, console: Console) -> int:
+    if parsed.keep is not None and parsed.keep < 1:
+        raise UsageError(f"--keep {parsed.keep}: at least 1")
+    home = Home.open(console.home, console.environment)
+    collection = home.collection(parsed.collection)
+    removed, in_use = home.index_writer().collect(collection, parsed.keep)
+    kept = home.generations(collection.name).numbers()
+    console.result({"collection": collection.name, "removed": removed, "kept": kept, "in_use": in_use})
+    console.say(f"{collection.name}: removed {_listed(removed)}; kept {_listed(kept)}")
+    if in_use:
+        console.say(f"in use, and left for the next time: {_listed(in_use)}")
+    return 0
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers)) or "nothing"

@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Sequence
 
+from domicile.adapters.indexes import LocalIndexes
 from domicile.bootstrap import Home
 from domicile.console import Console, parser, prepare_home, run
 from domicile.domain import ModelStatus
@@ -17,6 +18,9 @@ from domicile.errors import ConfigError
 
 GRACE_SECONDS = 20
 """How long requests may finish after SIGTERM."""
+
+REFRESH_SECONDS = 1.0
+"""How often an idle service looks for new generations."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -47,7 +51,7 @@ def _serve(parsed: argparse.Namespace, console: Console) -> int:
     listening = _listen(parsed.host, parsed.port)
     embedder = home.embedder()  # damaged: exit 6 before the first request
     embedder.embed(["ready"], "query")
-    indexes = home.indexes()
+    indexes = home.indexes(embedder.fingerprint)
     for name in indexes.names():
         indexes.generation(name)  # nothing intact: exit 6; else opened and hashed before the first request
     llm = home.llm()
@@ -94,12 +98,19 @@ def _serve(parsed: argparse.Namespace, console: Console) -> int:
     # uvicorn ends what is under way and then raises the signal again, which would end us before we are done
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    threading.Thread(target=_refresh, args=(indexes, stopping), name="refresh", daemon=True).start()
     try:
         server.run(sockets=[listening])
     finally:
         llm.close()
     console.result({"stopped": True})
     return 0
+
+
+def _refresh(indexes: LocalIndexes, stopping: threading.Event) -> None:
+    """Follow the generations without waiting for a request, so that nothing old is held, least of all what was erased."""
+    while not stopping.wait(REFRESH_SECONDS):
+        indexes.refresh()
 
 
 def _is_loopback(host: str) -> bool:

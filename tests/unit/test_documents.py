@@ -1,0 +1,142 @@
+"""Single documents put, deleted and erased, and a collection cut and embedded anew from what it stores."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from corpora import COLLECTION, REGIONS, TOOLS, Shelf
+
+from domicile import labels
+from domicile.domain import OWNER, Document, Sensitivity
+from domicile.errors import EmbedderMismatch, UnknownDocument
+from domicile.testing import HashEmbedder
+from domicile_ingest.documents import Documents, Upload
+from domicile_ingest.labelling import Labeller
+from domicile_ingest.pipeline import Options
+from domicile_ingest.progress import unwatched
+from domicile_ingest.report import Report
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf.at(tmp_path / "home")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / "a.md").write_text("# Pumps\n\n| part | size |\n|---|---|\n| valve | 3 |\n")
+    (folder / "t.csv").write_text("part,size\nvalve,3\nflange,5\n")
+    return folder
+
+
+def documents(shelf: Shelf, own: Mapping[str, object] | None = None) -> Documents:
+    labeller = Labeller(COLLECTION, REGIONS, labels.parse(own or {}, REGIONS), (), {})
+    return Documents(shelf.writer, COLLECTION, labeller)
+
+
+def put(shelf: Shelf, uri: str, text: str, **more: object) -> Report:
+    upload = Upload("note.txt", text.encode(), plain=True, **more)  # type: ignore[arg-type]
+    return documents(shelf).put(uri, upload, TOOLS, unwatched)
+
+
+def stored(shelf: Shelf, uri: str) -> Document:
+    found = shelf.reader().pin("c", OWNER).document(uri, None)
+    assert found is not None
+    return found
+
+
+def test_a_document_is_put_replaced_and_deleted(shelf: Shelf) -> None:
+    report = put(shelf, "note", "the pump", title="A note")
+    assert (report.commit.generation, report.counts["added"]) == (1, 1)
+    assert (stored(shelf, "note").title, stored(shelf, "note").text, stored(shelf, "note").origin) == (
+        "A note", "the pump", "api",
+    )  # fmt: skip
+    assert put(shelf, "note", "the pump", title="A note").commit.generation == 1
+    assert put(shelf, "note", "the pump", title="Another").counts["changed"] == 1
+    report = documents(shelf).delete("note", unwatched)
+    assert (report.commit.generation, report.commit.chunks, report.counts["deleted"]) == (3, 0, 1)
+    with pytest.raises(UnknownDocument):
+        documents(shelf).delete("note", unwatched)
+
+
+def test_a_file_is_parsed_and_its_label_joined(shelf: Shelf) -> None:
+    label = {"sensitivity": "public", "hosted": True, "regions": ["eu"]}
+    upload = Upload("x.md", b"# Title\n\ntext", label=label)
+    documents(shelf, {"sensitivity": "confidential"}).put("x", upload, TOOLS, unwatched)
+    assert stored(shelf, "x").title == "Title"
+    assert stored(shelf, "x").label.sensitivity == Sensitivity.CONFIDENTIAL
+    assert stored(shelf, "x").label.hosted
+
+
+def test_what_cannot_be_parsed_keeps_the_last_good_version(shelf: Shelf) -> None:
+    put(shelf, "note", "the pump")
+    report = documents(shelf).put("note", Upload("x.png", b"\x89PNG\r\n\x1a\n...."), TOOLS, unwatched)
+    assert [(f.document, f.kind) for f in report.failures] == [("note", "binary")]
+    assert (report.commit.generation, stored(shelf, "note").text) == (1, "the pump")
+
+
+def test_what_came_from_a_source_is_not_replaced_but_may_be_deleted(shelf: Shelf, source: Path) -> None:
+    shelf.ingest(source)
+    assert [failure.kind for failure in put(shelf, "a.md", "other").failures] == ["duplicate"]
+    assert documents(shelf).delete("a.md", unwatched).counts["deleted"] == 1
+    assert shelf.ingest(source).counts["added"] == 1
+
+
+def test_an_erased_document_stays_out_until_it_is_asked_back(shelf: Shelf, source: Path) -> None:
+    shelf.ingest(source)
+    report = documents(shelf).erase(["a.md"], unwatched)
+    assert (report.counts["deleted"], shelf.generations.numbers()) == (1, [2])
+    again = shelf.ingest(source)
+    assert (again.commit.generation, again.counts["added"]) == (2, 0)
+    assert again.warnings == ("a.md: was erased and stays out: pass --unerase to take it back",)
+    assert shelf.ingest(source, Options(unerase=True)).counts["added"] == 1
+    assert shelf.ingest(source).warnings == ()
+    with pytest.raises(UnknownDocument):
+        documents(shelf).erase(["t.csv", "never"], unwatched)
+    assert stored(shelf, "t.csv")
+
+
+def test_erasing_a_file_of_rows_erases_its_rows(shelf: Shelf, source: Path) -> None:
+    (source / "r.jsonl").write_text('{"_id": 1, "text": "pump"}\n{"_id": 2, "text": "valve"}\n')
+    shelf.ingest(source)
+    assert documents(shelf).erase(["r.jsonl#1"], unwatched).counts["deleted"] == 1
+    assert documents(shelf).erase(["r.jsonl"], unwatched).counts["deleted"] == 1
+    assert len(shelf.ingest(source).warnings) == 2
+
+
+def test_a_collection_is_reindexed_from_what_it_stores(shelf: Shelf, source: Path) -> None:
+    shelf.ingest(source)
+    put(shelf, "note", "by api")
+    before = shelf.reader().pin("c", OWNER)
+    other = replace(TOOLS, embedder=HashEmbedder(name="other", fingerprint="other"))
+    for path in source.iterdir():
+        path.unlink()
+    source.rmdir()
+    report = documents(shelf).reindex(other, unwatched)
+    assert (report.commit.generation, report.commit.chunks, report.counts["changed"]) == (3, 3, 3)
+    after = shelf.reader().pin("c", OWNER)
+    assert after.fingerprint == "other"
+    for uri in before.states():
+        assert after.document(uri, None) == before.document(uri, None)
+        assert passages(after, uri) == passages(before, uri)
+    with pytest.raises(EmbedderMismatch, match="ingest reindex"):
+        put(shelf, "note", "by the old embedder")
+    assert hashlib.sha256(b"").hexdigest() not in {state.digest for state, _, _ in after.states().values()}
+
+
+def passages(index: object, uri: str) -> list[str]:
+    found = index.lexical("valve flange part api pumps", 50, None)  # type: ignore[attr-defined]
+    return sorted(c.text for c in index.chunks([f.ref for f in found]) if c.document == uri)  # type: ignore[attr-defined]
+
+
+def test_a_reindex_by_the_same_embedder_embeds_nothing(shelf: Shelf, source: Path) -> None:
+    shelf.ingest(source)
+    report = documents(shelf).reindex(TOOLS, unwatched)
+    assert (report.commit.generation, report.embedded, report.reused) == (2, 0, 2)
+    assert shelf.ingest(source).counts["unchanged"] == 2

@@ -44,7 +44,7 @@ test: check models  ## everything that CI runs
 	@$(BIN)/python -m pytest
 
 FAULTS ?= 50
-crash-nightly: models   ## the fault suites with 50 times the faults: 5,000 kills, 100,000 damaged files (FAULTS=50)
+crash-nightly: models   ## the fault suites at length: 5,000 kills, 10,000 damaged files, every operation (FAULTS=50)
 	@DOMICILE_FAULTS=$(FAULTS) $(BIN)/python -m pytest tests/crash
 
 # UV_FIND_LINKS names a folder with a CPU build of torch, where there is one; without it torch's CUDA packages would be locked

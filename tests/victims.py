@@ -240,17 +240,23 @@ HISTORIES: dict[str, list[Documents | Rollback | Erase]] = {
 """What is done to a collection, one generation after the other; the last change is the one that is recorded."""
 
 
-def record_history(place: Path, to_test: Connection) -> None:
-    """Do one of ``HISTORIES`` in the folder ``home``, and tell every event of its last change."""
-    *earlier, last = HISTORIES[to_test.recv()]
+def do_history(place: Path, name: str, before_last: Callable[[Path], None] = lambda home: None) -> None:
+    """Do one of ``HISTORIES`` in the folder ``home``, which holds nothing but the index."""
+    *earlier, last = HISTORIES[name]
     (place / "home").mkdir()
     root, hashes = place / "home" / "collections", HashMemory(place / "hashes.txt")
-    shelf = Shelf(root, hashes, LocalIndexWriter(root, hashes, place / "vectors", keep=KEPT))
+    shelf = Shelf(root, hashes, LocalIndexWriter(root, hashes, place / "vectors", KEPT))
     for change in earlier:
         _do(shelf, change)
-    recorder = Recorder.start(place / "home")
+    before_last(place / "home")
     _do(shelf, last)
-    to_test.send(recorder.history())
+
+
+def record_history(place: Path, to_test: Connection) -> None:
+    """Do the history that is asked for, and tell every event of its last change."""
+    recorders: list[Recorder] = []
+    do_history(place, to_test.recv(), lambda home: recorders.append(Recorder.start(home)))
+    to_test.send(recorders[0].history())
 
 
 def _do(shelf: Shelf, change: Documents | Rollback | Erase) -> None:

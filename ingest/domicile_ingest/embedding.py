@@ -108,7 +108,7 @@ def write(documents: Iterable[Prepared], change: IndexChange, tools: Tools, mete
                 change.restore(prepared.document.uri)
                 change.put(prepared.document, prepared.state, prepared.chunks, prepared.vectors)
                 meter.reused += len(prepared.chunks) - len(prepared.missing)
-                meter.done(*prepared.credit)
+                meter.add(*prepared.credit)
             meter.tell()
 
 

@@ -146,7 +146,7 @@ def _status(parsed: argparse.Namespace, console: Console) -> int:
             "dead": figures.jobs.get("dead", 0),
             "oldest_seconds": round(figures.oldest_seconds, 1),
             "failed_documents": figures.failed_documents,
-            "jobs": [wire.job(job, OWNER) for job in newest],
+            "jobs": [wire.job(job, OWNER, listed=True) for job in newest],
         }
     )
     for state in ("queued", "running", "dead"):

@@ -12,6 +12,7 @@ from domicile.errors import Forbidden, UnknownCollection, UnknownDocument
 from domicile.jobs import Job, Jobs, Order
 from domicile_ingest import ingestion
 from domicile_ingest.progress import Watch
+from domicile_ingest.sources import check_name
 from domicile_ingest.worker import Work
 
 
@@ -23,6 +24,7 @@ def work_for(home: Home, jobs: Jobs) -> Work:
         if order.kind == "run":
             return _run(home, order, watch)
         assert order.document is not None
+        check_name(order.document)
         _refuse_hidden(home, order, order.document)
         if order.kind == "delete":
             return _delete(home, order.collection, order.document, watch)

@@ -81,9 +81,13 @@ class Meter:
         self._documents_total, self._bytes_total = documents, size
         self.tell()
 
-    def done(self, documents: int = 1, size: int = 0) -> None:
+    def add(self, documents: int, size: int) -> None:
+        """Count without telling, as several are done at once."""
         self._documents += documents
         self._bytes += size
+
+    def done(self, documents: int = 1, size: int = 0) -> None:
+        self.add(documents, size)
         self.tell()
 
     def tell(self) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from domicile.adapters.indexes import LocalIndexes
     from domicile.adapters.jobs import SqliteJobs
     from domicile.adapters.keys import KeyFile
+    from domicile.adapters.manifest import FileEntry
     from domicile.answering import Answering
     from domicile.models.artefact import ModelFolder
     from domicile.models.card import Engine, Precision
@@ -159,8 +160,11 @@ class Home:
 
         return Generations(self.collections_dir / self.collection(collection).name, self.hashes)
 
-    def verify_generation(self, collection: str, number: int) -> None:
+    def verify_generation(self, collection: str, number: int, read: dict[str, FileEntry]) -> None:
         """Read every byte of a generation, and compare what its sides hold.
+
+        Args:
+            read: see ``Generations.check``: generations share most of their files.
 
         Raises:
             IndexDamaged, UnknownGeneration: names what is wrong.
@@ -169,7 +173,7 @@ class Home:
 
         generations = self.generations(collection)
         manifest = generations.manifest(number)
-        generations.check(manifest, trust=False)
+        generations.check(manifest, trust=False, read=read)
         snapshot = Snapshot(generations.folder, manifest, self.collection(collection))
         try:
             snapshot.verify()
@@ -204,8 +208,8 @@ class Home:
             Forbidden: it does not lie where keys may ingest from.
         """
         chosen = self.settings.collections.get(collection, CollectionSettings())
-        roots = [Path(root).resolve() for root in chosen.roots or self.settings.ingestion.roots]
-        place = Path(source).resolve()
+        roots = [Path(os.path.realpath(root)) for root in chosen.roots or self.settings.ingestion.roots]
+        place = Path(os.path.realpath(source))
         if chosen.rules and place not in roots:
             raise Forbidden("source: must be one of ingestion.roots itself, since the collection has rules for labels")
         if not any(place.is_relative_to(root) for root in roots):

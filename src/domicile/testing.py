@@ -126,6 +126,7 @@ class _Entry:
     queued: float
     upload: bytes | None
     token: str = ""
+    ended: int = 0
     until: float = float("-inf")
 
 
@@ -304,10 +305,11 @@ class MemoryJobs:
         self, entry: _Entry, state: JobState, report: Mapping[str, Any] | None, error: Mapping[str, Any] | None
     ) -> Job:
         self._set(entry, state=state, cancelling=False, finished=self.wall(), report=report, error=error)
+        entry.ended = max(e.ended for e in self._entries) + 1
         if state == "done":
             entry.upload = None
         for states in (("done", "cancelled"), ("failed", "dead")):
-            ended = [e for e in self._entries if e.job.state in states]
+            ended = sorted((e for e in self._entries if e.job.state in states), key=lambda e: e.ended)
             for old in ended[: max(len(ended) - self.limits.kept, 0)]:
                 self._entries.remove(old)
         return self._shown(entry)

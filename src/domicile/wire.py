@@ -94,9 +94,16 @@ def label(value: Label | None, regions: Regions) -> dict[str, Any]:
     return {} if value is None else labels.to_json(value, regions)
 
 
-def job(given: Job, caller: Principal) -> dict[str, Any]:
-    """A job. Names of documents are for who asked for it, and for the owner: others may not know that they exist."""
+def job(given: Job, caller: Principal, *, listed: bool = False) -> dict[str, Any]:
+    """A job. Names of documents are for who asked for it, and for the owner: others may not know that they exist.
+
+    Args:
+        listed: among others, where a report is its numbers only.
+    """
     own = caller.tenant is None or caller.name == given.order.submitter
+    report = given.report
+    if report is not None and (listed or not own):
+        report = {key: value for key, value in report.items() if key not in ("failures", "warnings")}
     queue = {"position": given.position, "age_seconds": round(given.waiting, 1)} if given.position else None
     return {
         "id": given.id,
@@ -112,7 +119,7 @@ def job(given: Job, caller: Principal) -> dict[str, Any]:
         "finished": _time(given.finished),
         "queue": queue,
         "progress": given.progress,
-        "report": given.report if own or given.report is None else {**given.report, "failures": [], "warnings": []},
+        "report": report,
         "error": given.error
         if own or given.error is None
         else {"type": given.error.get("type"), "message": "told to its submitter"},

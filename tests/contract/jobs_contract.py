@@ -305,6 +305,18 @@ class JobsContract:
         with pytest.raises(UnknownJob):
             queue.jobs.get(done[0])
 
+    def test_a_job_that_took_long_is_remembered_when_it_ends(self, queue: Queue) -> None:
+        slow, lease = queue.run("slow"), queue.take()
+        for _ in range(LIMITS.kept + 2):
+            queue.clocks.go_on(1)
+            queue.run()
+            queue.end("done")
+            assert queue.jobs.beat(lease, None) == "held"
+        queue.clocks.wall -= 1_000  # and whatever the clock on the wall says
+        queue.jobs.finish(lease, "done")
+        assert queue.jobs.get(slow.id).state == "done"
+        assert len(queue.jobs.newest(99)) == LIMITS.kept
+
     def test_the_newest_come_first_and_only_of_the_collections_asked_for(self, queue: Queue) -> None:
         first, second, third = queue.run("c"), queue.run("d"), queue.run("c")
         assert [job.id for job in queue.jobs.newest(2)] == [third.id, second.id]

@@ -23,9 +23,12 @@ import tiny_models
 from services import until
 
 from domicile.bootstrap import Home
+from domicile.domain import OWNER
 from domicile.files import writer_lock
-from domicile.jobs import Order
+from domicile.jobs import Job, JobKind, Order
 from domicile_ingest.cli import main
+from domicile_ingest.job_work import work_for
+from domicile_ingest.worker import Worker
 
 DOMICILE = Path(sys.executable).with_name("domicile")
 
@@ -169,6 +172,34 @@ def test_a_key_cannot_leave_its_roots_by_a_link_that_comes_later(place: Place, t
     assert place.run("ingest", "worker", "--once")[0] == 0  # control
 
 
+@pytest.mark.parametrize("kind", ["put", "delete"])
+def test_a_key_touches_nothing_that_it_may_not_read_by_the_time_the_worker_comes(place: Place, kind: JobKind) -> None:
+    """The service looked when the job was queued; the document came between that and the worker."""
+    (place.source / "pay.md").write_text("---\ndomicile:\n  label:\n    groups: [hr]\n---\n# Pay\n\nThe salary.\n")
+    assert place.run("ingest", "run", place.source, "--collection", "docs")[0] == 0
+    home = Home.open(place.home, {})
+    jobs = home.jobs()
+
+    def work_as(group: str) -> Job:
+        with jobs.receive() as upload:
+            upload.write(b"# Pay\n\nNothing.\n")
+            job = jobs.submit(Order(kind, "docs", "pay.md", "key", {"groups": [group]}), upload)
+        Worker(jobs, work_for(home, jobs), threading.Event(), lambda event, **fields: None).run(once=True)
+        return jobs.get(job.id)
+
+    def text() -> str | None:
+        found = home.indexes().pin("docs", OWNER).document("pay.md", None)
+        return None if found is None else found.text
+
+    before = text()
+    refused = work_as("staff")
+    assert (refused.state, refused.error and refused.error["type"]) == ("failed", "Forbidden")
+    assert text() == before
+    allowed = work_as("hr")  # control: what then stands in the way of a put is that the document came from a source
+    assert (allowed.error and allowed.error["type"]) == ("DocumentError" if kind == "put" else None)
+    assert text() == (before if kind == "put" else None)
+
+
 @contextmanager
 def serving(place: Place) -> Iterator[httpx.Client]:
     with ended(place.start("serve", "--port", "0")) as process:
@@ -209,6 +240,8 @@ def test_a_document_that_is_put_is_found_and_one_that_is_deleted_is_gone(place: 
 
         broken = client.put("/v1/collections/docs/documents/a.pdf?wait=30", content=b"%PDF-1.7 nothing of it")
         assert (broken.status_code, broken.json()["kind"]) == (422, "broken")
+        spoken = client.put("/v1/collections/docs/documents/a%E2%80%AEb?wait=30", content=b"# A\n\nThe valve.\n")
+        assert (spoken.status_code, spoken.json()["kind"]) == (422, "name")
         taken = client.put("/v1/collections/docs/documents/pump.md?wait=30", content=b"# Pump\n\nAnother pump.\n")
         assert (taken.status_code, taken.json()["kind"]) == (422, "duplicate")
 

@@ -22,7 +22,7 @@ from itertools import islice
 from math import inf
 from pathlib import Path
 
-from domicile.adapters.manifest import Manifest
+from domicile.adapters.manifest import FileEntry, Manifest
 from domicile.errors import IndexDamaged, NoIntactGeneration, UnknownGeneration
 from domicile.files import FileInUse, HashMemory, fsync_path, hold, make_folders, replace_durably, retire
 
@@ -129,22 +129,27 @@ class Generations:
         """The sha256 of a file, remembered so that the first reader need not compute it again."""
         return self._hashes.sha256(path)
 
-    def check(self, manifest: Manifest, *, trust: bool = True) -> None:
+    def check(self, manifest: Manifest, *, trust: bool = True, read: dict[str, FileEntry] | None = None) -> None:
         """Compare every file with the manifest, before a native reader opens any.
 
         Args:
             trust: accept remembered hashes of unchanged files; ``False`` reads every byte.
+            read: files that were read already, with what they were found to be; what is read here is added.
 
         Raises:
             IndexDamaged: names the first file that is missing, torn, edited or unexpected.
         """
         for name, entry in manifest.files.items():
             path = self.folder / name
+            if read is not None and read.get(name) == entry:
+                continue
             try:
                 if path.stat().st_size != entry.size or self._hashes.sha256(path, trust=trust) != entry.sha256:
                     raise IndexDamaged(f"{path}: its bytes are not those of generation {manifest.generation}")
             except OSError as error:
                 raise IndexDamaged(f"{path}: unreadable: {error.strerror}") from None
+            if read is not None:
+                read[name] = entry
         # tantivy opens what lies in its folder, so nothing may lie there that was not hashed
         for path in (self.folder / manifest.lexical).iterdir():
             if path.relative_to(self.folder).as_posix() not in manifest.files:

@@ -222,8 +222,8 @@ class SqliteJobs:
             self._refuse_when_full(change.database)
             change.database.execute(
                 "UPDATE jobs SET number = (SELECT max(number) + 1 FROM jobs), state = 'queued', attempts = 0, cancel = 0,"
-                " boot = '', queued = ?, started = NULL, finished = NULL, progress = NULL, report = NULL, error = NULL,"
-                " failed = 0 WHERE id = ?",
+                " boot = '', queued = ?, started = NULL, finished = NULL, ended = NULL, progress = NULL, report = NULL,"
+                " error = NULL, failed = 0 WHERE id = ?",
                 (self._wall(), job),
             )
             return self._job(_row(change.database, job))
@@ -289,7 +289,8 @@ class SqliteJobs:
         error: Mapping[str, Any] | None,
     ) -> Job:
         change.database.execute(
-            "UPDATE jobs SET state = ?, token = NULL, finished = ?, report = ?, error = ?, failed = ? WHERE id = ?",
+            "UPDATE jobs SET state = ?, token = NULL, finished = ?, report = ?, error = ?, failed = ?,"
+            " ended = (SELECT coalesce(max(ended), 0) + 1 FROM jobs) WHERE id = ?",
             (state, self._wall(), _dumps(report), _dumps(error), failed_documents(report), row["id"]),
         )
         if state == "done":
@@ -297,7 +298,7 @@ class SqliteJobs:
         ended = self._job(_row(change.database, row["id"]))
         for states in ("('done', 'cancelled')", "('failed', 'dead')"):
             gone = change.database.execute(
-                f"SELECT * FROM jobs WHERE state IN {states} ORDER BY number DESC LIMIT -1 OFFSET ?",
+                f"SELECT * FROM jobs WHERE state IN {states} ORDER BY ended DESC LIMIT -1 OFFSET ?",
                 (self._limits.kept,),
             )
             for old in gone.fetchall():

@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     kind TEXT NOT NULL, collection TEXT NOT NULL, document TEXT, submitter TEXT NOT NULL, payload TEXT NOT NULL,
     state TEXT NOT NULL DEFAULT 'queued', attempts INTEGER NOT NULL DEFAULT 0, cancel INTEGER NOT NULL DEFAULT 0,
     token TEXT, boot TEXT NOT NULL DEFAULT '', until REAL NOT NULL DEFAULT 0,
-    created REAL NOT NULL, queued REAL NOT NULL, started REAL, finished REAL,
+    created REAL NOT NULL, queued REAL NOT NULL, started REAL, finished REAL, ended INTEGER,
     spooled INTEGER NOT NULL DEFAULT -1, progress TEXT, report TEXT, error TEXT, failed INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, collection, number);
 CREATE INDEX IF NOT EXISTS jobs_by_document ON jobs (collection, document);

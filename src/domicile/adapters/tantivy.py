@@ -187,7 +187,8 @@ class LexicalFolder:
         if not self.chunks:
             return []
         hits = self._searcher.search(Query.all_query(), limit=self.chunks, count=False).hits
-        return [int(ref) for ref in self._searcher.fast_field_values("ref", [address for _, address in hits])]
+        refs = self._searcher.fast_field_values("ref", [address for _, address in hits])
+        return [int(ref) for ref in refs if ref is not None]
 
     def search(self, question: str, k: int, readers: frozenset[str] | None) -> list[tuple[int, float]]:
         """The best ``k`` (ref, BM25 score), best first, ties by ref. ``readers`` are the groups of who asks."""

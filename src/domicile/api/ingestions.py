@@ -53,7 +53,7 @@ async def newest(request: Request, caller: Ingester, limit: Annotated[int, Query
     jobs = await state.pools["jobs"].run(
         lambda: service.jobs.newest(limit, lambda name: service.collection(name).open_to(caller))
     )
-    return {"jobs": [wire.job(job, caller) for job in jobs]}
+    return {"jobs": [wire.job(job, caller, listed=True) for job in jobs]}
 
 
 @router.get("/v1/ingestions/{job}")
@@ -161,7 +161,12 @@ async def _events(state: State, identifier: str, caller: Principal) -> AsyncIter
     said: tuple[Any, ...] = ()
     with state.watchers.take():
         while True:
-            job = await look(state, identifier, caller)
+            try:
+                job = await look(state, identifier, caller)
+            except UnknownJob:
+                if said:
+                    return  # it was erased meanwhile
+                raise
             if job.ended:
                 yield _event("end", job, caller)
                 return

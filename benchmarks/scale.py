@@ -134,7 +134,10 @@ def changed(home: Path, source: Path, share: float) -> dict[str, Any]:
     for texts in sparing.kept or []:
         sparing._real.embed(texts, "document")
     bare = time.perf_counter() - began
-    return summary(report, stages) | {"bare_embedding_seconds": round(bare, 1), "ratio": round(report.seconds / bare, 3)}
+    return summary(report, stages) | {
+        "bare_embedding_seconds": round(bare, 1),
+        "ratio": round(report.seconds / bare, 3),
+    }
 
 
 def ingest(home: Path, source: Path, share: float, keep: bool = False) -> tuple[Report, dict[str, float], Sparing]:

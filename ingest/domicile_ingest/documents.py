@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from domicile.domain import Collection, Document
 from domicile.errors import DocumentError, UnknownDocument
@@ -30,7 +30,7 @@ class Upload:
         name: of its file, where it is one; it only tells apart kinds of text.
         data: the file; with ``plain`` a text in UTF-8, taken as it is.
         title: of a plain text.
-        label: that it declares, not yet checked.
+        label: that is declared with it, not yet checked; joined with what the file itself declares.
     """
 
     name: str
@@ -52,10 +52,9 @@ class Upload:
             DocumentError: it has none.
         """
         if not self.plain:
-            parsed = parser(self.name, self.data)
-            return replace(parsed, label=self.label) if self.label is not None else parsed
+            return parser(self.name, self.data)
         text = clean(self.data.decode("utf-8", "replace"))
-        return require_text(Parsed(one_line(self.title or ""), text, markdown=False, label=self.label))
+        return require_text(Parsed(one_line(self.title or ""), text, markdown=False))
 
 
 class Documents:
@@ -80,7 +79,7 @@ class Documents:
         result = _Result(meter, list(opened.failures))
         with self._writer.change(self._collection, tools.embedder) as change:
             states = change.states()
-            documents = (self._prepare(text, states, change, tools, result) for text in opened.texts)
+            documents = (self._prepare(text, upload.label, states, change, tools, result) for text in opened.texts)
             write((prepared for prepared in documents if prepared is not None), change, tools, meter)
             if opened.texts:  # of one that failed, all stays as it was
                 for stored in _inside(states, uri) - {text.uri for text in opened.texts}:
@@ -127,7 +126,13 @@ class Documents:
             return result.report(self._collection, change)
 
     def _prepare(
-        self, text: Text, states: Mapping[str, DocumentState], change: IndexChange, tools: Tools, result: _Result
+        self,
+        text: Text,
+        declared: Mapping[str, object] | None,
+        states: Mapping[str, DocumentState],
+        change: IndexChange,
+        tools: Tools,
+        result: _Result,
     ) -> Prepared | None:
         outside, state = Surroundings(self._labeller).of(text.file)
         old = states.get(text.uri)
@@ -144,7 +149,7 @@ class Documents:
             result.failures.append(Failure(text.uri, error.kind, error.reason))
             return None
         parsed = text.parsed
-        label, warnings = self._labeller.label(text.uri, outside, parsed.label)
+        label, warnings = self._labeller.label(text.uri, outside, parsed.label, declared)
         result.warnings += warnings
         result.counts["added" if old is None else "changed"] += 1
         document = Document(text.uri, parsed.title, parsed.text, label, text.digest, "api", parsed.layout)

@@ -57,14 +57,20 @@ class Labeller:
         return hashlib.sha256(json.dumps([labels.to_record(whole), missing, regions]).encode()).hexdigest()
 
     def label(
-        self, uri: str, outside: list[PartialLabel], inside: Mapping[str, object] | None
+        self, uri: str, outside: list[PartialLabel], *inside: Mapping[str, object] | None
     ) -> tuple[Label, list[str]]:
-        """The whole label and warnings; a malformed part makes all of it the most restrictive one."""
+        """The whole label and warnings; a malformed part makes all of it the most restrictive one.
+
+        Args:
+            inside: what the document, or whoever brought it, declares; ``None`` declares nothing.
+        """
         warnings: list[str] = []
         sources = list(outside)
-        if inside is not None:
+        for declared in inside:
+            if declared is None:
+                continue
             try:
-                sources.append(labels.parse(inside, self.regions))
+                sources.append(labels.parse(declared, self.regions))
             except LabelError as error:
                 sources.append(labels.MALFORMED)
                 warnings.append(f"{uri}: {error}: its label is the most restrictive one")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -160,25 +160,26 @@ class Home:
 
         return Generations(self.collections_dir / self.collection(collection).name, self.hashes)
 
-    def verify_generation(self, collection: str, number: int, read: dict[str, FileEntry]) -> None:
-        """Read every byte of a generation, and compare what its sides hold.
+    def verifier(self, name: str) -> Callable[[int], None]:
+        """Reads every byte of a generation and compares its sides; files that generations share are read once.
 
-        Args:
-            read: see ``Generations.check``: generations share most of their files.
-
-        Raises:
-            IndexDamaged, UnknownGeneration: names what is wrong.
+        What is made raises ``IndexDamaged`` or ``UnknownGeneration``, which name what is wrong.
         """
         from domicile.adapters.snapshot import Snapshot
 
-        generations = self.generations(collection)
-        manifest = generations.manifest(number)
-        generations.check(manifest, trust=False, read=read)
-        snapshot = Snapshot(generations.folder, manifest, self.collection(collection))
-        try:
-            snapshot.verify()
-        finally:
-            snapshot.close()
+        collection, generations = self.collection(name), self.generations(name)
+        read: dict[str, FileEntry] = {}
+
+        def verify(number: int) -> None:
+            manifest = generations.manifest(number)
+            generations.check(manifest, trust=False, read=read)
+            snapshot = Snapshot(generations.folder, manifest, collection)
+            try:
+                snapshot.verify()
+            finally:
+                snapshot.close()
+
+        return verify
 
     def keys(self) -> KeyFile:
         from domicile.adapters.keys import KeyFile

@@ -74,6 +74,14 @@ def test_a_file_is_parsed_and_its_label_joined(shelf: Shelf) -> None:
     assert stored(shelf, "x").label.hosted
 
 
+def test_a_label_beside_an_upload_does_not_widen_what_the_file_says(shelf: Shelf) -> None:
+    own = b'---\ndomicile:\n  label:\n    groups: ["hr"]\n    sensitivity: restricted\n---\n\ntext\n'
+    beside = {"sensitivity": "public", "hosted": True, "regions": ["eu"], "groups": ["hr", "staff"]}
+    documents(shelf).put("x", Upload("x.md", own, label=beside), TOOLS, unwatched)
+    assert stored(shelf, "x").label.sensitivity == Sensitivity.RESTRICTED
+    assert stored(shelf, "x").label.groups == {"hr"}
+
+
 def test_what_cannot_be_parsed_keeps_the_last_good_version(shelf: Shelf) -> None:
     put(shelf, "note", "the pump")
     report = documents(shelf).put("note", Upload("x.png", b"\x89PNG\r\n\x1a\n...."), TOOLS, unwatched)

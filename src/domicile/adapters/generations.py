@@ -29,6 +29,9 @@ from domicile.files import FileInUse, HashMemory, fsync_path, hold, make_folders
 logger = logging.getLogger(__name__)
 
 
+PATIENCE = 5
+"""How often a reader that was overtaken by commits starts over."""
+
 MAX_GENERATION = 999_999
 """Numbers have six digits in names of files; ten commits an hour reach this after eleven years."""
 
@@ -171,6 +174,15 @@ class Generations:
         Raises:
             NoIntactGeneration: nothing intact is left.
         """
+        for _ in range(PATIENCE):
+            before = self._current_bytes()
+            with suppress(NoIntactGeneration, FileNotFoundError):
+                return self._pin()
+            if self._current_bytes() == before:
+                break  # else commits and collections overtook us: what was looked at is not what there is
+        return self._pin()
+
+    def _pin(self) -> Pinned:
         newest, trouble = self._newest()
         for number in self._and_older(newest):
             held = None
@@ -208,9 +220,18 @@ class Generations:
             trouble = f"{self.manifest_path(current.generation)}: missing, though CURRENT names it"
             older = [number for number in numbers if number < current.generation]
             return max(older or numbers, default=None), trouble
-        if self.sha256_of_manifest(current.generation) != current.sha256:
-            return current.generation, f"{path}: its hash is not that of {self.manifest_path(current.generation)}"
-        return current.generation, None
+        if self.sha256_of_manifest(current.generation) == current.sha256:
+            return current.generation, None
+        trouble = f"{path}: its hash is not that of {self.manifest_path(current.generation)}"
+        # a hash is never another's by chance, as a number may be: where both are there, it is the hash that is meant
+        meant = (number for number in reversed(numbers) if self.sha256_of_manifest(number) == current.sha256)
+        return next(meant, current.generation), trouble
+
+    def _current_bytes(self) -> bytes | None:
+        try:
+            return (self.folder / "CURRENT").read_bytes()
+        except OSError:
+            return None
 
     def floor(self) -> int:
         """The oldest generation that may serve: an erasure withdraws all before its own."""
@@ -222,8 +243,12 @@ class Generations:
 
     def _and_older(self, number: int | None) -> Iterator[int]:
         """A generation and its ancestors; by number where a manifest on the way is unreadable."""
-        first = number
-        while number is not None and (number == first or number >= self.floor()):
+        first, floor = number, None
+        while number is not None:
+            if number != first:
+                floor = floor or self.floor()
+                if number < floor:
+                    return
             yield number
             try:
                 number = self.manifest(number).parent

@@ -13,7 +13,7 @@ from pathlib import Path
 from domicile.adapters.generations import Generations
 from domicile.adapters.snapshot import Snapshot
 from domicile.domain import Collection, Principal
-from domicile.errors import DomicileError, UnknownCollection
+from domicile.errors import DomicileError, IndexDamaged, UnknownCollection
 from domicile.files import HashMemory
 
 logger = logging.getLogger(__name__)
@@ -108,7 +108,15 @@ class LocalIndexes:
         if opened is not None and opened.stamp == stamp:
             opened.looked = self._clock()
             return opened
-        fresh = self._open(name, stamp)
+        try:
+            fresh = self._open(name, stamp)
+        except (OSError, IndexDamaged) as error:
+            if opened is None:
+                raise
+            # what is open is whole and stays; the next look tries again
+            logger.warning("collection %s goes on with generation %d: %s", name, opened.snapshot.generation, error)
+            opened.trouble, opened.looked = str(error), self._clock()
+            return opened
         if opened is not None and self._fingerprint not in (None, fresh.snapshot.fingerprint):
             number = fresh.snapshot.generation
             fresh.snapshot.close()

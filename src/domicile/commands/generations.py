@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from domicile.adapters.manifest import FileEntry
 from domicile.bootstrap import Home
 from domicile.console import Console, parser, run, subparser
 from domicile.errors import IndexDamaged, UnknownCollection, UsageError
@@ -81,11 +80,11 @@ def _verify(parsed: argparse.Namespace, console: Console) -> int:
     generations = home.generations(parsed.collection)
     if not generations.numbers():
         raise UnknownCollection(parsed.collection)
+    verify = home.verifier(parsed.collection)
     rows: list[dict[str, Any]] = []
-    read: dict[str, FileEntry] = {}
     for number in generations.numbers():
         try:
-            home.verify_generation(parsed.collection, number, read)
+            verify(number)
             rows.append({"generation": number, "ok": True})
         except IndexDamaged as error:
             rows.append({"generation": number, "ok": False, "reason": str(error)})

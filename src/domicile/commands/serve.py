@@ -8,9 +8,8 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from domicile.adapters.indexes import LocalIndexes
 from domicile.bootstrap import Home
 from domicile.console import Console, parser, prepare_home, run
 from domicile.domain import ModelStatus
@@ -98,7 +97,7 @@ def _serve(parsed: argparse.Namespace, console: Console) -> int:
     # uvicorn ends what is under way and then raises the signal again, which would end us before we are done
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    threading.Thread(target=_refresh, args=(indexes, stopping), name="refresh", daemon=True).start()
+    threading.Thread(target=_refresh, args=(indexes.refresh, stopping), name="refresh", daemon=True).start()
     try:
         server.run(sockets=[listening])
     finally:
@@ -107,10 +106,10 @@ def _serve(parsed: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _refresh(indexes: LocalIndexes, stopping: threading.Event) -> None:
+def _refresh(look: Callable[[], None], stopping: threading.Event) -> None:
     """Follow the generations without waiting for a request, so that nothing old is held, least of all what was erased."""
     while not stopping.wait(REFRESH_SECONDS):
-        indexes.refresh()
+        look()
 
 
 def _is_loopback(host: str) -> bool:

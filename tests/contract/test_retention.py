@@ -24,7 +24,7 @@ from domicile.ports import NewChunk
 from domicile.testing import HashEmbedder
 from domicile.uris import erased_hash
 
-SECRET = "xyzzyplugh"
+MARK = "xyzzyplugh"
 SMALL = Compaction(segment_rows=40, segments=3, worth=4)
 
 
@@ -187,8 +187,8 @@ def test_there_is_nothing_to_collect_in_an_unknown_collection(shelf: Shelf) -> N
 @pytest.fixture
 def with_secret(shelf: Shelf) -> Shelf:
     """Two documents hold the secret: one serves, one was deleted already; older generations hold both."""
-    shelf.commit({"a": f"pump {SECRET}", "b": "pump", "mail.eml": "pump", f"mail.eml!/{SECRET}": "pump"})
-    shelf.commit({"old": f"pump old {SECRET}", "c": "pump"})
+    shelf.commit({"a": f"pump {MARK}", "b": "pump", "mail.eml": "pump", f"mail.eml!/{MARK}": "pump"})
+    shelf.commit({"old": f"pump old {MARK}", "c": "pump"})
     shelf.commit({"old": None, "b": "pump changed"})
     return shelf
 
@@ -201,15 +201,15 @@ def erase(shelf: Shelf, *uris: str) -> None:
 
 
 def test_before_an_erasure_the_bytes_are_there(with_secret: Shelf) -> None:
-    assert SECRET.encode() in everything(with_secret)
+    assert MARK.encode() in everything(with_secret)
     assert "a" in all_found(with_secret)["lexical"]
 
 
 def test_what_was_erased_is_in_no_file_any_more(with_secret: Shelf) -> None:
     erase(with_secret, "a", "old", "mail.eml")
     held = everything(with_secret)
-    assert SECRET.encode() not in held
-    vector = EMBEDDER.embed([f"pump {SECRET}"], "document")[0].astype(np.float16).tobytes()
+    assert MARK.encode() not in held
+    vector = EMBEDDER.embed([f"pump {MARK}"], "document")[0].astype(np.float16).tobytes()
     assert vector not in held
     assert all_found(with_secret) == {side: ["b", "c"] for side in ("dense", "lexical", "listed")}
     assert with_secret.generations.numbers() == [4]
@@ -220,8 +220,8 @@ def test_what_was_erased_is_in_no_file_any_more(with_secret: Shelf) -> None:
 
 
 def test_without_erasure_a_deletion_leaves_the_bytes_to_the_older_generations(with_secret: Shelf) -> None:
-    with_secret.commit({"a": None, "mail.eml": None, f"mail.eml!/{SECRET}": None})
-    assert SECRET.encode() in everything(with_secret)
+    with_secret.commit({"a": None, "mail.eml": None, f"mail.eml!/{MARK}": None})
+    assert MARK.encode() in everything(with_secret)
     assert all_found(with_secret)["lexical"] == ["b", "c"]
 
 
@@ -248,7 +248,7 @@ def test_a_crash_before_the_older_generations_went_does_not_bring_them_back(with
         with_secret.generations.rollback(3)
     with_secret.commit({})
     assert with_secret.generations.numbers() == [4]
-    assert SECRET.encode() not in b"".join(p.read_bytes() for p in with_secret.folder.glob("segments/*/chunks.sqlite"))
+    assert MARK.encode() not in b"".join(p.read_bytes() for p in with_secret.folder.glob("segments/*/chunks.sqlite"))
 
 
 def test_a_reader_that_does_not_let_go_cannot_keep_what_was_erased(

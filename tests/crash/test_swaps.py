@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from corpora import EMBEDDER, Shelf
+from corpora import COLLECTION, EMBEDDER, Shelf
 from faults import scratch
 from victims import COUNTER, KEPT, commit_and_collect, holding, move_to, step_of, victim
 
@@ -83,7 +83,9 @@ def test_no_search_fails_or_mixes_generations_while_they_are_swapped_and_collect
         running = [pool.submit(readers.read, number) for number in range(READERS)]
         try:
             for swap in range(1, SWAPS + 1):
-                while readers.done < swap * SEARCHES / SWAPS and not any(run.done() for run in running):
+                while not any(run.done() for run in running) and (
+                    readers.done < swap * SEARCHES / SWAPS or swap not in readers.seen
+                ):
                     readers.stop.wait(0.002)
                 connection.send(swap + 1)
                 assert connection.recv() == swap + 1
@@ -93,8 +95,9 @@ def test_no_search_fails_or_mixes_generations_while_they_are_swapped_and_collect
         for run in running:
             run.result()
         assert readers.done >= SEARCHES
-        assert len(readers.seen) >= 0.9 * SWAPS, "the readers saw too few of the swaps: nothing is proved"
+        assert len(readers.seen) >= SWAPS, "the readers missed a swap: nothing is proved"
         assert readers.indexes.generation("c") == SWAPS + 1
+        shelf.writer.collect(COLLECTION)  # nobody holds the ones that were in use any more
         assert len(shelf.generations.numbers()) <= KEPT + 1
         move_to(shelf, SWAPS + 2)
         assert not shelf.leftovers()

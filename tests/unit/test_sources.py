@@ -219,8 +219,8 @@ def test_a_link_out_of_the_source_is_not_followed_and_one_within_is(tmp_path: Pa
     (source / "round").symlink_to(".")
     assert list(items(source)) == ["inside.txt", "sub/a.txt"]
     assert sorted((document, hides) for document, _, hides in failures(source)) == [
-        ("dangling.txt", "dangling.txt!/"), ("folder", "folder/"), ("out.jsonl", "out.jsonl#"), ("out.txt", "out.txt!/"), ("round",
-        "round/")]  # fmt: skip
+        ("dangling.txt", "dangling.txt!/"), ("folder", "folder/"), ("out.jsonl", "out.jsonl#"), ("out.txt", "out.txt!/"),
+        ("round", "round/")]  # fmt: skip
 
 
 def test_a_file_that_changes_while_it_is_read_fails(tmp_path: Path) -> None:

@@ -7,14 +7,17 @@ over the places where a reader would accept one, so that two passages of 150 wor
 from __future__ import annotations
 
 import re
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil, inf
 
+import numpy as np
+
 from domicile.errors import DocumentError
-from domicile.ports import Embedder, NewChunk, SentenceSplitter
+from domicile.ports import Embedder, NewChunk, Offsets, SentenceSplitter
 from domicile_ingest.parsing.parsed import Parsed
 from domicile_ingest.parsing.structure import Block, blocks
 
@@ -67,16 +70,19 @@ class _Ruler:
     both are measured by their length, so that no passage grows without bound.
     """
 
-    def __init__(self, pieces: Sequence[tuple[int, int]]) -> None:
-        self.starts: list[int] = []
-        previous = 0
-        for start, end in pieces:
-            if start - previous > _LONG:
-                self.starts.extend(range(previous + _LONG, start, _LONG))
-            self.starts.append(start)
-            if end - start > _LONG:
-                self.starts.extend(range(start + 3, end, 3))
-            previous = max(previous, end)
+    def __init__(self, pieces: Offsets) -> None:
+        starts, ends = pieces[:, 0], pieces[:, 1]
+        before = np.concatenate(([0], np.maximum.accumulate(ends)[:-1])) if len(pieces) else starts
+        self.starts = array("i")
+        kept = 0
+        for at in np.flatnonzero((starts - before > _LONG) | (ends - starts > _LONG)).tolist():
+            self.starts.frombytes(np.ascontiguousarray(starts[kept:at]).tobytes())
+            self.starts.extend(range(int(before[at]) + _LONG, int(starts[at]), _LONG))
+            self.starts.append(int(starts[at]))
+            if ends[at] - starts[at] > _LONG:
+                self.starts.extend(range(int(starts[at]) + 3, int(ends[at]), 3))
+            kept = at + 1
+        self.starts.frombytes(np.ascontiguousarray(starts[kept:]).tobytes())
 
     def at(self, offset: int) -> int:
         """The number of pieces before an offset."""
@@ -270,7 +276,7 @@ class _Chunker:
 
     def _shortened(self, text: str, most: int) -> str:
         pieces = self._embedder.pieces(text)
-        return text if len(pieces) <= most else text[: pieces[most - 1][1]] if most > 0 else ""
+        return text if len(pieces) <= most else text[: int(pieces[most - 1, 1])] if most > 0 else ""
 
 
 class _Headers:

@@ -18,6 +18,9 @@ from domicile.domain import Candidate, Chunk, Collection, Document, Label, Model
 Vectors = NDArray[np.float32]
 """float32 of shape (texts, dimensions), rows of unit length."""
 
+Offsets = NDArray[np.int32]
+"""int32 of shape (pieces, 2): ``[start, end)`` of each in code points. An array, since a long text has millions."""
+
 
 class Embedder(Protocol):
     """Turns texts into vectors. Safe to call from several threads."""
@@ -42,7 +45,7 @@ class Embedder(Protocol):
         """Embed the texts in their order; a text's vector does not depend on its neighbours beyond 1e-5."""
         ...
 
-    def pieces(self, text: str) -> list[tuple[int, int]]:
+    def pieces(self, text: str) -> Offsets:
         """Offsets of the word pieces of ``text``, without specials, as many as there are (never truncated)."""
         ...
 
@@ -230,14 +233,14 @@ class IndexChange(Protocol):
         """Give a document of the current generation another label, made from the one it has; nothing is embedded."""
         ...
 
-    def erase(self, uri: str) -> list[str]:
-        """Delete the document and what lies in it for ever: the commit rewrites what held it and withdraws older generations.
+    def erase(self, uris: Sequence[str]) -> list[str]:
+        """Delete documents and what lies in them for ever: the commit rewrites what held them, and withdraws older generations.
 
         Returns:
             Those of them that the current generation held.
 
         Raises:
-            UnknownDocument: no retained generation holds it.
+            UnknownDocument: no retained generation holds one of them; the change is then to be left without a commit.
         """
         ...
 

@@ -40,7 +40,7 @@ from domicile.jobs import (
     retry_seconds,
     without,
 )
-from domicile.ports import Vectors
+from domicile.ports import Offsets, Vectors
 from domicile.uris import is_or_lies_in
 
 _WORD = re.compile(r"\w+|[^\w\s]")
@@ -68,8 +68,8 @@ class HashEmbedder:
         normed: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         return normed
 
-    def pieces(self, text: str) -> list[tuple[int, int]]:
-        return [match.span() for match in _WORD.finditer(text)]
+    def pieces(self, text: str) -> Offsets:
+        return np.array([match.span() for match in _WORD.finditer(text)], dtype=np.int32).reshape(-1, 2)
 
 
 @dataclass(slots=True)

@@ -7,13 +7,14 @@ import time
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domicile.adapters.sentencex import SentencexSplitter
 from domicile.errors import DocumentError
-from domicile.ports import NewChunk
+from domicile.ports import NewChunk, Offsets
 from domicile.testing import HashEmbedder
 from domicile_ingest.chunking import chunk
 from domicile_ingest.parsing.parsed import Page, Parsed, clean
@@ -27,13 +28,13 @@ SENTENCE = "The quick brown fox jumps over the lazy dog today. "  # 15 pieces
 class Subwords(HashEmbedder):
     """Like WordPiece: words fall into pieces of four letters, and one beyond 100 letters is a single unknown piece."""
 
-    def pieces(self, text: str) -> list[tuple[int, int]]:
+    def pieces(self, text: str) -> Offsets:
         found: list[tuple[int, int]] = []
         for match in re.finditer(r"\w+|[^\w\s]", text):
             start, end = match.span()
             step = 4 if end - start <= 100 else end - start
             found.extend((first, min(first + step, end)) for first in range(start, end, step))
-        return found
+        return np.array(found, dtype=np.int32).reshape(-1, 2)
 
 
 def cut(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -22,7 +23,7 @@ from domicile.domain import Collection, Document, Label
 from domicile.errors import IndexDamaged, UnknownDocument, UnknownGeneration
 from domicile.files import fsync_path
 from domicile.ports import Commit, DocumentState, NewChunk, Vectors
-from domicile.uris import containers, erased_hash, is_or_lies_in
+from domicile.uris import containers, erased_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,20 +136,25 @@ class Change:
         assert document is not None
         return document, *self._parent.stored(segment, range(first, first + state.chunks))
 
-    def erase(self, uri: str) -> list[str]:
-        def concerned(stored: str) -> bool:
-            return is_or_lies_in(stored, uri)
-
-        held = self._parent.holding(concerned) if self._parent is not None else set()
-        if not held and not self._once_held(concerned):
-            raise UnknownDocument(self._collection.name, uri)
-        gone = [stored for stored in self._places if concerned(stored)]
+    def erase(self, uris: Sequence[str]) -> list[str]:
+        wanted = frozenset(uris)
+        found: set[str] = set()
+        for stored, segment in self._parent.held() if self._parent is not None else ():
+            if concerned := wanted.intersection(containers(stored)):
+                found |= concerned
+                self._rewritten.add(segment)
+        if unknown := wanted - found - self._once_held(wanted - found):
+            raise UnknownDocument(self._collection.name, min(unknown))
+        gone = [
+            stored
+            for stored in self._places
+            if stored not in self._deleted and not wanted.isdisjoint(containers(stored))
+        ]
         self._fresh_lexical = True  # a deletion alone leaves the words in the files that are shared with the parent
         for stored in gone:
             self.delete(stored)
         self._open_lexical()
-        self._rewritten |= held
-        self._erased.add(erased_hash(uri))
+        self._erased |= {erased_hash(uri) for uri in wanted}
         self._floor = self._number
         return gone
 
@@ -198,19 +204,20 @@ class Change:
             self._lexical = LexicalWriter(folder, shared, self._collection.language)
         return self._lexical
 
-    def _once_held(self, concerned: Callable[[str], bool]) -> bool:
-        """Whether a retained generation that is not the parent holds such a document."""
-        for number in self._generations.numbers():
+    def _once_held(self, wanted: AbstractSet[str]) -> set[str]:
+        """Those of the documents that a retained generation other than the parent holds."""
+        found: set[str] = set()
+        for number in self._generations.numbers() if wanted else ():
             with suppress(IndexDamaged, UnknownGeneration, OSError):
                 manifest = self._generations.manifest(number)
                 self._generations.check(manifest)
                 snapshot = Snapshot(self._generations.folder, manifest, self._collection)
                 try:
-                    if snapshot.holding(concerned):
-                        return True
+                    for stored, _ in snapshot.held():
+                        found.update(wanted & set(containers(stored)))
                 finally:
                     snapshot.close()
-        return False
+        return found
 
     def _write(self) -> Manifest:
         """Everything but the manifest and ``CURRENT``, durable when this returns."""

@@ -19,7 +19,7 @@ from domicile.adapters.tokenizing import Pieces
 from domicile.errors import DomicileError, ModelDamaged
 from domicile.models.artefact import ModelFolder
 from domicile.models.card import ModelCard
-from domicile.ports import Vectors
+from domicile.ports import Offsets, Vectors
 
 _BATCH_PIECES = 1024
 """Rows times longest row of one run at most: beyond it the activations leave the caches. Measured, see ``docs/adr``."""
@@ -116,7 +116,7 @@ class GraphEmbedder:
             vectors[rows] = found
         return vectors
 
-    def pieces(self, text: str) -> list[tuple[int, int]]:
+    def pieces(self, text: str) -> Offsets:
         """Offsets of the word pieces of ``text`` in code points, without specials, never truncated."""
         with self._vendor():
             return self._pieces.offsets(text)

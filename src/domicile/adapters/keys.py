@@ -70,6 +70,10 @@ class KeyFile:
         """Whether a caller must show a key: from the first one ever made."""
         return self._path.exists()
 
+    def knows(self, identifier: str) -> bool:
+        """Whether there is a key of this id, which was not revoked."""
+        return identifier in self._read()
+
     def authenticate(self, key: str) -> Principal | None:
         """Who this key is; ``None`` for any other text."""
         prefix, _, rest = key.partition("_")

@@ -9,7 +9,7 @@ import heapq
 import os
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -157,13 +157,11 @@ class Snapshot:
             found.update(zip(rows, segment.vectors.rows(rows.values()), strict=True))
         return found
 
-    def holding(self, concerned: Callable[[str], bool]) -> set[int]:
-        """The segments whose files hold one of these documents, struck out or not."""
-        return {
-            number
-            for number, segment in self._segments.items()
-            if any(concerned(state.uri) for state, _ in segment.store.states())
-        }
+    def held(self) -> Iterator[tuple[str, int]]:
+        """Every document that the files hold, struck out or not, with its segment's number."""
+        for number, segment in self._segments.items():
+            for state, _ in segment.store.states():
+                yield state.uri, number
 
     def verify(self) -> None:
         """Prove that every side finds the same passages, and that nothing erased is among them.

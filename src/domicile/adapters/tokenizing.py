@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 from tokenizers import Tokenizer
+
+from domicile.ports import Offsets
 
 _BLOCK = 50_000
 """Code points that are tokenised at once: an encoding costs 100 bytes and more a piece."""
@@ -40,14 +43,14 @@ class Pieces:
                 break
         return ids
 
-    def offsets(self, text: str) -> list[tuple[int, int]]:
+    def offsets(self, text: str) -> Offsets:
         """``[start, end)`` of every piece in code points, without specials, never cut."""
         text = _encodable(text)
-        found: list[tuple[int, int]] = []
+        found = [np.empty((0, 2), dtype=np.int32)]
         for start, end in _blocks(text):
             offsets = self._whole.encode(text[start:end], add_special_tokens=False).offsets
-            found.extend((start + left, start + right) for left, right in offsets)
-        return found
+            found.append(np.array(offsets, dtype=np.int32).reshape(-1, 2) + np.int32(start))
+        return np.concatenate(found)
 
 
 def _open(path: Path) -> Tokenizer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,6 +54,16 @@ def put(
         at += len(paragraph) + 2
     vectors = EMBEDDER.embed([chunk.indexed for chunk in chunks], "document")
     change.put(Document(uri, uri, text, label_for(groups), f"digest of {text}", origin), "state", chunks, vectors)
+
+
+def mail(text: str, **attachments: bytes) -> bytes:
+    """A mail; ``_`` in the name of an attachment stands for a dot."""
+    message = EmailMessage()
+    message["Subject"], message["From"], message["To"] = "Pumps", "a@example.org", "b@example.org"
+    message.set_content(text)
+    for name, data in attachments.items():
+        message.add_attachment(data, "application", "octet-stream", filename=name.replace("_", "."))
+    return message.as_bytes()
 
 
 @dataclass(frozen=True, slots=True)

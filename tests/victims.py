@@ -264,7 +264,7 @@ def _do(shelf: Shelf, change: Documents | Rollback | Erase) -> None:
         shelf.generations.rollback(change.to)
     elif isinstance(change, Erase):
         with shelf.writer.change(COLLECTION, EMBEDDER) as opened:
-            opened.erase(change.uri)
+            opened.erase([change.uri])
             opened.commit()
     else:
         shelf.commit(change)

@@ -11,8 +11,8 @@ from pathlib import Path
 from domicile.bootstrap import Home
 from domicile.console import Console, parser, run, subparser
 from domicile.errors import UsageError
-from domicile_ingest import ingestion, job_commands
-from domicile_ingest.ingestion import Options, Plan, Progress, Report, Watch
+from domicile_ingest import job_commands
+from domicile_ingest.ingestion import Ingestion, Options, Plan, Progress, Report, Watch
 
 EXIT_SOME_FAILED = 3
 _SHOWN = 20
@@ -81,13 +81,13 @@ def _run(parsed: argparse.Namespace, console: Console) -> int:
     home = Home.open(console.home, console.environment)
     if parsed.plan is not None:
         plan = _fitting_plan(parsed)
-        with watching(console, plan.source) as watch:
-            report = ingestion.apply_plan(home, plan, watch)
+        with Ingestion(home) as ingestion, watching(console, plan.source) as watch:
+            report = ingestion.apply(plan, watch)
     elif parsed.source is None or parsed.collection is None:
         raise UsageError("domicile ingest run: SOURCE and --collection are needed, or --plan FILE")
     else:
-        with watching(console, parsed.source.name) as watch:
-            report = ingestion.ingest(home, parsed.source, parsed.collection, _options(parsed), watch)
+        with Ingestion(home) as ingestion, watching(console, parsed.source.name) as watch:
+            report = ingestion.run(parsed.source, parsed.collection, _options(parsed), watch)
     return _finish(report, console)
 
 
@@ -109,8 +109,8 @@ def _options(parsed: argparse.Namespace) -> Options:
 
 def _plan(parsed: argparse.Namespace, console: Console) -> int:
     home = Home.open(console.home, console.environment)
-    with watching(console, parsed.source.name) as watch:
-        plan = ingestion.make_plan(home, parsed.source, parsed.collection, _options(parsed), watch)
+    with Ingestion(home) as ingestion, watching(console, parsed.source.name) as watch:
+        plan = ingestion.plan(parsed.source, parsed.collection, _options(parsed), watch)
     if parsed.out is not None:
         parsed.out.write_text(plan.model_dump_json(indent=1), encoding="utf-8")
     console.result(json.loads(plan.model_dump_json()))
@@ -131,15 +131,15 @@ def _plan(parsed: argparse.Namespace, console: Console) -> int:
 
 def _reindex(parsed: argparse.Namespace, console: Console) -> int:
     home = Home.open(console.home, console.environment)
-    with watching(console, parsed.collection) as watch:
-        report = ingestion.reindex(home, parsed.collection, watch)
+    with Ingestion(home) as ingestion, watching(console, parsed.collection) as watch:
+        report = ingestion.reindex(parsed.collection, watch)
     return _finish(report, console)
 
 
 def _erase(parsed: argparse.Namespace, console: Console) -> int:
     home = Home.open(console.home, console.environment)
-    with watching(console, parsed.collection) as watch:
-        report = ingestion.erase(home, parsed.collection, parsed.documents, watch)
+    with Ingestion(home) as ingestion, watching(console, parsed.collection) as watch:
+        report = ingestion.erase(parsed.collection, parsed.documents, watch)
     return _finish(report, console)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from domicile.domain import Collection, Document
-from domicile.errors import DocumentError, UnknownDocument
+from domicile.errors import DocumentError, Forbidden, UnknownDocument
 from domicile.ports import DocumentState, IndexChange, IndexWriter
-from domicile.uris import is_or_lies_in
+from domicile.uris import erased_hash, is_erased, is_or_lies_in
 from domicile_ingest.chunking import chunk
 from domicile_ingest.embedding import Prepared, Tools, prepare, write
 from domicile_ingest.labelling import Labeller
@@ -19,7 +19,7 @@ from domicile_ingest.preparing import Text, open_item
 from domicile_ingest.progress import Meter, Watch
 from domicile_ingest.report import COUNTS, Report
 from domicile_ingest.scan import Surroundings
-from domicile_ingest.sources import Failure, Item, Parser
+from domicile_ingest.sources import Failure, Hidden, Item, Parser
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +65,18 @@ class Documents:
         self._collection = collection
         self._labeller = labeller
 
-    def put(self, uri: str, upload: Upload, tools: Tools, watch: Watch) -> Report:
+    def put(
+        self, uri: str, upload: Upload, tools: Tools, watch: Watch, readers: frozenset[str] | None = None
+    ) -> Report:
         """Add or replace a document; its attachments are documents of their own.
 
         A document that came from a source is not replaced: it would come back with the next run.
 
+        Args:
+            readers: the groups of who asks for it, ``None`` for the owner.
+
         Raises:
+            Forbidden: it, or what lies in it, is not open to these readers; nothing is changed.
             WriterBusy, EmbedderMismatch, StorageError, Cancelled: see ``IndexWriter`` and ``Watch``.
         """
         meter = Meter(watch)
@@ -79,26 +85,39 @@ class Documents:
         result = _Result(meter, list(opened.failures))
         with self._writer.change(self._collection, tools.embedder) as change:
             states = change.states()
+            _refuse_hidden(_inside(states, uri), change, readers)
+            if is_erased(uri, change.erased) and erased_hash(uri) not in change.erased:
+                # to take it back would take back everything else that lay there
+                result.failures.append(Failure(uri, "erased", "lies in a document that was erased: choose another URI"))
+                return result.report(self._collection, change)
             documents = (self._prepare(text, upload.label, states, change, tools, result) for text in opened.texts)
             write((prepared for prepared in documents if prepared is not None), change, tools, meter)
             if opened.texts:  # of one that failed, all stays as it was
-                for stored in _inside(states, uri) - {text.uri for text in opened.texts}:
-                    change.delete(stored)
-                    result.counts["deleted"] += 1
+                hidden = Hidden(result.failures)  # an attachment that failed keeps its last good version
+                kept = {text.uri for text in opened.texts} | {failure.document for failure in result.failures}
+                for stored in _inside(states, uri) - kept:
+                    if states[stored].origin == "api" and stored not in hidden:
+                        change.delete(stored)
+                        result.counts["deleted"] += 1
             return result.report(self._collection, change)
 
-    def delete(self, uri: str, watch: Watch) -> Report:
+    def delete(self, uri: str, watch: Watch, readers: frozenset[str] | None = None) -> Report:
         """Delete a document and its attachments.
 
+        Args:
+            readers: see ``put``.
+
         Raises:
-            UnknownDocument: it is not there.
+            UnknownDocument: it is not there, or not open to these readers (the two are not told apart).
+            Forbidden: something in it is not open to them; nothing is changed.
         """
         result = _Result(Meter(watch), [])
         with self._writer.change(self._collection, None) as change:
             states = change.states()
-            if uri not in states:
+            if uri not in states or _hidden(uri, change, readers):
                 raise UnknownDocument(self._collection.name, uri)
-            for stored in _inside(states, uri):
+            _refuse_hidden(inside := _inside(states, uri), change, readers)
+            for stored in inside:
                 change.delete(stored)
                 result.counts["deleted"] += 1
             return result.report(self._collection, change)
@@ -111,8 +130,7 @@ class Documents:
         """
         result = _Result(Meter(watch), [])
         with self._writer.change(self._collection, None) as change:
-            for uri in uris:
-                result.counts["deleted"] += len(change.erase(uri))
+            result.counts["deleted"] = len(change.erase(uris))
             return result.report(self._collection, change)
 
     def reindex(self, tools: Tools, watch: Watch) -> Report:
@@ -185,6 +203,22 @@ class _Result:
 def _inside(states: Mapping[str, DocumentState], uri: str) -> set[str]:
     """The document and its attachments, as far as they are there."""
     return {stored for stored in states if is_or_lies_in(stored, uri)}
+
+
+def _refuse_hidden(uris: Iterable[str], change: IndexChange, readers: frozenset[str] | None) -> None:
+    """
+    Raises:
+        Forbidden: one of the stored documents is not open to these readers, who would destroy it unseen.
+    """
+    if any(_hidden(uri, change, readers) for uri in uris):
+        raise Forbidden("the document, or one attached to it, is not open to the key that asked for this")
+
+
+def _hidden(uri: str, change: IndexChange, readers: frozenset[str] | None) -> bool:
+    if readers is None:
+        return False
+    document = change.document(uri)
+    return document is not None and document.label.groups is not None and document.label.groups.isdisjoint(readers)
 
 
 def _stored(states: Mapping[str, DocumentState], change: IndexChange, tools: Tools) -> Iterator[Prepared]:

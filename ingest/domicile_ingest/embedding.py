@@ -14,10 +14,10 @@ from domicile_ingest.flow import ordered, threads
 from domicile_ingest.progress import Meter
 from domicile_ingest.sources import Parser
 
-BATCH = 128
+BATCH = 64
 """Texts that are embedded at once: enough to sort by length, little enough to stop within seconds."""
 _MAX_PARTS = 512
-_AHEAD = 4
+_AHEAD = 6
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,17 @@ R = TypeVar("R")
 
 @contextmanager
 def threads(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
-    """A pool that does not begin what waits once its user is gone."""
+    """A pool that does not begin what waits once its user is gone.
+
+    Nor is what is under way waited for when its user fails or is stopped: a mail may be read for minutes.
+    """
     pool = ThreadPoolExecutor(count, thread_name_prefix=name)
     try:
         yield pool
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
 
 
 def ordered(pool: Executor, work: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:

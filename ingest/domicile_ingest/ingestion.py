@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 from domicile.bootstrap import Home
 from domicile.console import prepare_home
 from domicile.errors import UsageError
+from domicile.models.artefact import ModelFolder
+from domicile.ports import Embedder
 from domicile_ingest.documents import Documents, Upload
 from domicile_ingest.embedding import Tools
 from domicile_ingest.labelling import Labeller
@@ -19,101 +20,101 @@ from domicile_ingest.progress import Progress, Watch, unwatched
 from domicile_ingest.report import Report
 from domicile_ingest.sources import Source, open_source
 
-__all__ = [
-    "Options",
-    "Plan",
-    "Progress",
-    "Report",
-    "Upload",
-    "Watch",
-    "apply_plan",
-    "delete_document",
-    "erase",
-    "ingest",
-    "make_plan",
-    "put_document",
-    "reindex",
-]
+__all__ = ["Ingestion", "Options", "Plan", "Progress", "Report", "Upload", "Watch"]
 
 
-def ingest(home: Home, source: Path, collection: str, options: Options, watch: Watch = unwatched) -> Report:
-    """Make a collection what a source holds now.
+class Ingestion:
+    """The use cases of ingestion over one home, one at a time.
 
-    Raises:
-        UsageError: the source is not there, or would delete everything.
-        Others: see ``Pipeline.run``.
+    The embedder and the parsing processes are made when first needed and kept until the end of the block: a command
+    uses them once, a worker for all its jobs. A model that changes on disk meanwhile is verified and loaded anew.
     """
-    with _pipeline(home, source, collection) as (pipeline, opened):
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._sandbox = Sandbox()
+        self._embedder: tuple[ModelFolder, Embedder] | None = None
+
+    def __enter__(self) -> Ingestion:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._sandbox.close()
+
+    def run(self, source: Path, collection: str, options: Options, watch: Watch = unwatched) -> Report:
+        """Make a collection what a source holds now.
+
+        Raises:
+            UsageError: the source is not there, or would delete everything.
+            Others: see ``Pipeline.run``.
+        """
+        pipeline, opened = self._pipeline(source, collection)
         return pipeline.run(opened, options, watch)
 
-
-def make_plan(home: Home, source: Path, collection: str, options: Options, watch: Watch = unwatched) -> Plan:
-    """What ``ingest`` would do now."""
-    with _pipeline(home, source, collection) as (pipeline, opened):
+    def plan(self, source: Path, collection: str, options: Options, watch: Watch = unwatched) -> Plan:
+        """What ``run`` would do now."""
+        pipeline, opened = self._pipeline(source, collection)
         return pipeline.plan(opened, options, watch)
 
+    def apply(self, plan: Plan, watch: Watch = unwatched) -> Report:
+        """Do what a plan says, and nothing else.
 
-def apply_plan(home: Home, plan: Plan, watch: Watch = unwatched) -> Report:
-    """Do what a plan says, and nothing else.
-
-    Raises:
-        UsageError: the collection or the source is not what it was.
-    """
-    with _pipeline(home, Path(plan.source), plan.collection) as (pipeline, opened):
+        Raises:
+            UsageError: the collection or the source is not what it was.
+        """
+        pipeline, opened = self._pipeline(Path(plan.source), plan.collection)
         return pipeline.run(opened, Options(unerase=plan.unerase), watch, plan)
 
+    def put(
+        self,
+        collection: str,
+        uri: str,
+        upload: Upload,
+        watch: Watch = unwatched,
+        readers: frozenset[str] | None = None,
+    ) -> Report:
+        """Add or replace one document, see ``Documents.put``."""
+        return self._documents(collection).put(uri, upload, self._tools(), watch, readers)
 
-def put_document(home: Home, collection: str, uri: str, upload: Upload, watch: Watch = unwatched) -> Report:
-    """Add or replace one document, see ``Documents.put``."""
-    documents = _documents(home, collection)
-    with _tools(home) as tools:
-        return documents.put(uri, upload, tools, watch)
+    def delete(
+        self, collection: str, uri: str, watch: Watch = unwatched, readers: frozenset[str] | None = None
+    ) -> Report:
+        """Delete one document, see ``Documents.delete``."""
+        return self._documents(collection).delete(uri, watch, readers)
 
+    def erase(self, collection: str, uris: list[str], watch: Watch = unwatched) -> Report:
+        """Remove documents from every generation, cache and queue, see ``Documents.erase``."""
+        report = self._documents(collection).erase(uris, watch)
+        jobs = self._home.jobs()
+        for uri in uris:
+            jobs.erase(collection, uri)
+        return report
 
-def delete_document(home: Home, collection: str, uri: str, watch: Watch = unwatched) -> Report:
-    """Delete one document, see ``Documents.delete``."""
-    return _documents(home, collection).delete(uri, watch)
+    def reindex(self, collection: str, watch: Watch = unwatched) -> Report:
+        """Cut and embed a collection anew, see ``Documents.reindex``."""
+        return self._documents(collection).reindex(self._tools(), watch)
 
+    def _pipeline(self, place: Path, name: str) -> tuple[Pipeline, Source]:
+        home, collection = self._home, self._home.collection(name)
+        source = open_source(place, home.settings.ingestion.max_file_bytes)
+        _refuse_own_home(home.path, place)
+        prepare_home(home.path)
+        return Pipeline(home.index_writer(), self._tools(), collection, self._labeller(name, source.sidecars)), source
 
-def erase(home: Home, collection: str, uris: list[str], watch: Watch = unwatched) -> Report:
-    """Remove documents from every generation, cache and queue, see ``Documents.erase``."""
-    report = _documents(home, collection).erase(uris, watch)
-    jobs = home.jobs()
-    for uri in uris:
-        jobs.erase(collection, uri)
-    return report
+    def _documents(self, name: str) -> Documents:
+        prepare_home(self._home.path)
+        return Documents(self._home.index_writer(), self._home.collection(name), self._labeller(name, {}))
 
+    def _labeller(self, name: str, sidecars: Mapping[str, Path]) -> Labeller:
+        own, rules = self._home.label_sources(name)
+        return Labeller(self._home.collection(name), self._home.regions, own, rules, sidecars)
 
-def reindex(home: Home, collection: str, watch: Watch = unwatched) -> Report:
-    """Cut and embed a collection anew, see ``Documents.reindex``."""
-    documents = _documents(home, collection)
-    with _tools(home) as tools:
-        return documents.reindex(tools, watch)
-
-
-@contextmanager
-def _pipeline(home: Home, place: Path, name: str) -> Iterator[tuple[Pipeline, Source]]:
-    collection = home.collection(name)
-    source = open_source(place, home.settings.ingestion.max_file_bytes)
-    _refuse_own_home(home.path, place)
-    own, rules = home.label_sources(name)
-    prepare_home(home.path)
-    labeller = Labeller(collection, home.regions, own, rules, source.sidecars)
-    with _tools(home) as tools:
-        yield Pipeline(home.index_writer(), tools, collection, labeller), source
-
-
-def _documents(home: Home, name: str) -> Documents:
-    collection = home.collection(name)
-    own, rules = home.label_sources(name)
-    prepare_home(home.path)
-    return Documents(home.index_writer(), collection, Labeller(collection, home.regions, own, rules, {}))
-
-
-@contextmanager
-def _tools(home: Home) -> Iterator[Tools]:
-    with Sandbox() as sandbox:
-        yield Tools(home.embedder(), home.splitter(), sandbox.parse)
+    def _tools(self) -> Tools:
+        folder = self._home.embedder_folder()
+        if self._embedder is None or self._embedder[0] != folder:
+            self._embedder = None  # two models at once would take twice the memory
+            self._embedder = folder, self._home.embedder()
+        return Tools(self._embedder[1], self._home.splitter(), self._sandbox.parse)
 
 
 def _refuse_own_home(home: Path, place: Path) -> None:

@@ -77,6 +77,7 @@ def add_to(actions: Any) -> None:
 
 
 def _worker(parsed: argparse.Namespace, console: Console) -> int:
+    from domicile_ingest.ingestion import Ingestion
     from domicile_ingest.job_work import work_for
 
     home = Home.open(console.home, console.environment)
@@ -84,7 +85,8 @@ def _worker(parsed: argparse.Namespace, console: Console) -> int:
     jobs = home.jobs()
     jobs.sweep()
     _log("start", home=str(console.home))
-    tally = Worker(jobs, work_for(home, jobs), _stop_on_signals(), _log).run(once=parsed.once)
+    with Ingestion(home) as ingestion:
+        tally = Worker(jobs, work_for(home, jobs, ingestion), _stop_on_signals(), _log).run(once=parsed.once)
     _log("stop", jobs=tally.jobs, bad=tally.bad)
     console.result({"stopped": True, "jobs": tally.jobs, "failed": tally.bad})
     return EXIT_SOME_FAILED if parsed.once and tally.bad else 0

@@ -10,65 +10,64 @@ from domicile.bootstrap import Home
 from domicile.domain import OWNER
 from domicile.errors import Forbidden, UnknownCollection, UnknownDocument
 from domicile.jobs import Job, Jobs, Order
-from domicile_ingest import ingestion
+from domicile_ingest.ingestion import Ingestion, Options, Upload
 from domicile_ingest.progress import Watch
 from domicile_ingest.sources import check_name
 from domicile_ingest.worker import Work
 
 
-def work_for(home: Home, jobs: Jobs) -> Work:
+def work_for(home: Home, jobs: Jobs, ingestion: Ingestion) -> Work:
     """Do jobs in a home."""
 
     def work(job: Job, watch: Watch) -> Mapping[str, Any] | None:
         order = job.order
+        _refuse_revoked(home, order)
         if order.kind == "run":
-            return _run(home, order, watch)
+            return _run(home, order, ingestion, watch)
         assert order.document is not None
         check_name(order.document)
-        _refuse_hidden(home, order, order.document)
         if order.kind == "delete":
-            return _delete(home, order.collection, order.document, watch)
-        upload = ingestion.Upload(
+            return _delete(order, order.document, ingestion, watch)
+        upload = Upload(
             name=order.document,
             data=jobs.upload(job.id),
             title=order.payload.get("title"),
             label=order.payload.get("label"),
             plain=bool(order.payload.get("plain")),
         )
-        return ingestion.put_document(home, order.collection, order.document, upload, watch).to_json()
+        return ingestion.put(order.collection, order.document, upload, watch, _readers(order)).to_json()
 
     return work
 
 
-def _run(home: Home, order: Order, watch: Watch) -> Mapping[str, Any]:
+def _run(home: Home, order: Order, ingestion: Ingestion, watch: Watch) -> Mapping[str, Any]:
     source = Path(str(order.payload["source"]))
     if order.payload.get("from_key"):  # again: folders may have become links since, and another container has others
         source = home.source_for_key(order.collection, str(source))
-    options = ingestion.Options(
+    options = Options(
         no_delete=bool(order.payload.get("no_delete")), allow_empty=bool(order.payload.get("allow_empty"))
     )
-    return ingestion.ingest(home, source, order.collection, options, watch).to_json()
+    return ingestion.run(source, order.collection, options, watch).to_json()
 
 
-def _delete(home: Home, collection: str, document: str, watch: Watch) -> Mapping[str, Any] | None:
+def _delete(order: Order, document: str, ingestion: Ingestion, watch: Watch) -> Mapping[str, Any] | None:
     try:
-        return ingestion.delete_document(home, collection, document, watch).to_json()
+        return ingestion.delete(order.collection, document, watch, _readers(order)).to_json()
     except (UnknownDocument, UnknownCollection):
-        return None  # gone, by an earlier attempt at this very job perhaps
+        return None  # gone, by an earlier attempt at this very job perhaps, or hidden: a key cannot tell these apart
 
 
-def _refuse_hidden(home: Home, order: Order, document: str) -> None:
-    """Keep a key from what it may not read, also where that came only after the order.
+def _readers(order: Order) -> frozenset[str] | None:
+    """The groups of who asked, as they were then; ``None`` for the owner."""
+    groups = order.payload.get("groups")
+    return frozenset(map(str, groups)) if isinstance(groups, list) else None
+
+
+def _refuse_revoked(home: Home, order: Order) -> None:
+    """Keep a key that was revoked from acting through what it left in the queue.
 
     Raises:
-        Forbidden: there is such a document, for other groups.
+        Forbidden: there is no such key any more.
     """
-    groups = order.payload.get("groups")
-    if not isinstance(groups, list):
-        return
-    try:
-        index = home.indexes().pin(order.collection, OWNER)
-    except UnknownCollection:
-        return
-    if index.document(document, None) is not None and index.document(document, frozenset(map(str, groups))) is None:
-        raise Forbidden("the document is not open to the key that asked for this")
+    if order.submitter != OWNER.name and not home.keys().knows(order.submitter):
+        raise Forbidden("the key that asked for this was revoked: submit it again with another")

@@ -6,15 +6,16 @@ import hashlib
 import json
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from unicodedata import normalize
 
 from domicile import labels
 from domicile.domain import Collection, Label
 from domicile.errors import LabelError
 from domicile.labels import PartialLabel, Regions
-from domicile_ingest.sources import SIDECAR
+from domicile_ingest.sources import SIDECAR, printable
 
 MAX_SIDECAR_BYTES = 65_536
 
@@ -45,7 +46,7 @@ class Labeller:
             warning = f"{file}{SIDECAR}: {error}: the label of {file} is the most restrictive one"
             return [*found, labels.MALFORMED], [warning]
 
-    def state(self, outside: list[PartialLabel]) -> str:
+    def state(self, outside: Sequence[PartialLabel]) -> str:
         """A hash of what is said outside, to see whether a document must be labelled anew.
 
         The known regions are part of it: the label inside a document means something else once they change.
@@ -55,6 +56,11 @@ class Labeller:
         missing = [getattr(joined, field) is None for field in labels.FIELDS]
         regions = {name: sorted(leaves) for name, leaves in sorted(self.regions.groups.items())}
         return hashlib.sha256(json.dumps([labels.to_record(whole), missing, regions]).encode()).hexdigest()
+
+    def whole(self, outside: Sequence[PartialLabel]) -> PartialLabel:
+        """What is said outside, with what nobody says as the most restrictive value."""
+        whole = labels.complete(labels.join_partial(outside), self.collection.groups)
+        return PartialLabel(**{field: getattr(whole, field) for field in labels.FIELDS})
 
     def label(
         self, uri: str, outside: list[PartialLabel], *inside: Mapping[str, object] | None
@@ -78,7 +84,8 @@ class Labeller:
 
     def orphans(self, files: frozenset[str]) -> list[str]:
         """Warnings for sidecars that speak of nothing."""
-        return [f"{file}{SIDECAR}: there is no {file}" for file in sorted(self.sidecars.keys() - files)]
+        missing = [printable(file) for file in sorted(self.sidecars.keys() - files)]
+        return [f"{file}{SIDECAR}: there is no {file}" for file in missing]
 
 
 def _read_sidecar(path: Path) -> dict[str, object]:
@@ -91,4 +98,5 @@ def _read_sidecar(path: Path) -> dict[str, object]:
 def _matches(file: str, glob: str) -> bool:
     from wcmatch.glob import DOTGLOB, GLOBSTAR, globmatch
 
-    return bool(globmatch(file, glob, flags=GLOBSTAR | DOTGLOB))
+    # a name may come with its accents apart, and is then another text than the rule that a person typed
+    return bool(globmatch(normalize("NFC", file), normalize("NFC", glob), flags=GLOBSTAR | DOTGLOB))

@@ -10,12 +10,13 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 
 from domicile import labels
 from domicile.domain import Collection, Document
 from domicile.errors import DocumentError, UsageError
 from domicile.ports import DocumentState, IndexChange, IndexWriter
-from domicile.uris import is_erased
+from domicile.uris import containers, is_erased
 from domicile_ingest.chunking import chunk
 from domicile_ingest.embedding import Prepared, Tools, prepare, write
 from domicile_ingest.flow import ordered, threads
@@ -24,11 +25,12 @@ from domicile_ingest.plan import Plan, PlannedChange, PlannedFailure
 from domicile_ingest.preparing import Opened, Text, open_item
 from domicile_ingest.progress import Meter, Watch, unwatched
 from domicile_ingest.report import COUNTS, Report, failures_to_json
-from domicile_ingest.scan import PARTIAL, Scan, Surroundings, scan
-from domicile_ingest.sources import Failure, Item, Source
+from domicile_ingest.scan import PARTIAL, TAKEN, Scan, Surroundings, scan
+from domicile_ingest.sources import Failure, Hidden, Item, Source
 
 _KEPT = "!"
 """Ends the state of a document that was relabelled while it could not be read."""
+_NOT_AS_PLANNED = "is not any more what the plan was made for: make a new plan"
 _OPENED_AHEAD = 8
 
 
@@ -49,18 +51,31 @@ class Options:
 
 @dataclass(slots=True)
 class _Run:
+    """One run under way.
+
+    Attributes:
+        plan: to which it keeps.
+        opened: documents that were read, whose attachments are therefore known.
+        written: documents that are in the change.
+    """
+
     change: IndexChange
     states: Mapping[str, DocumentState]
     surroundings: Surroundings
     scan: Scan
     erased: frozenset[str]
     meter: Meter
+    plan: Plan | None
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
+    opened: set[str] = field(default_factory=set)
+    written: set[str] = field(default_factory=set)
 
     def fail(self, failure: Failure) -> None:
-        self.scan.failures.append(failure)
-        self.scan.seen.add(failure.document)
-        self.meter.failed += 1
+        self.scan.fail(failure)
+        self.meter.failed = len(self.scan.failures)
+
+    def hidden(self) -> Hidden:
+        return Hidden(self.scan.failures)
 
 
 class Pipeline:
@@ -115,18 +130,10 @@ class Pipeline:
         with self._begin(source, options, Meter(watch), None) as run:
             current = run.change.current
             changes = []
-            for prepared in self._prepared(run, source):
-                document = prepared.document
-                run.meter.done(*prepared.credit)
-                changes.append(
-                    PlannedChange(
-                        document=document.uri,
-                        action="change" if document.uri in run.states else "add",
-                        digest=document.digest,
-                        chunks=len(prepared.chunks),
-                        embed=len(prepared.missing),
-                    )
-                )
+            with closing(self._prepared(run, source)) as documents:
+                for prepared in documents:
+                    run.meter.done(*prepared.credit)
+                    changes.append(_planned(prepared, run.states))
             missing = self._missing(run, options)
             changes += [PlannedChange(document=uri, action="delete") for uri in missing]
         counts = run.counts | {"deleted": len(missing), "failed": len(run.scan.failures)}
@@ -155,7 +162,7 @@ class Pipeline:
             erased = frozenset() if options.unerase else change.erased
             found = scan(source, states, surroundings, erased, meter)
             found.warnings += self._labeller.orphans(frozenset(source.files))
-            run = _Run(change, states, surroundings, found, erased, meter)
+            run = _Run(change, states, surroundings, found, erased, meter, plan)
             run.counts["unchanged"] = found.unchanged
             if plan is not None:
                 _keep_to(plan, run)
@@ -174,7 +181,8 @@ class Pipeline:
             items = self._items(run, source, missing)
             for opened in ordered(pool, partial(open_item, parser=self._tools.parser), items, _OPENED_AHEAD):
                 yield from self._take(run, opened)
-        for uri in missing - {failure.document for failure in run.scan.failures}:
+        missing -= {failure.document for failure in run.scan.failures}
+        for uri in (wanted for wanted in run.scan.wanted if wanted in missing):
             run.fail(Failure(uri, "changing", "vanished while it was to be read: run again"))
 
     def _items(self, run: _Run, source: Source, missing: set[str]) -> Iterator[Item]:
@@ -182,17 +190,26 @@ class Pipeline:
         for found in source.read(run.scan.wanted):
             if isinstance(found, Item):
                 missing.discard(found.uri)
-                yield found
+                if run.plan is not None and found.digest != run.scan.wanted[found.uri].digest:
+                    run.fail(Failure(found.uri, "changed", _NOT_AS_PLANNED, f"{found.uri}!/"))
+                else:
+                    yield found
             elif found.document not in failed:
                 run.fail(found)
 
     def _take(self, run: _Run, opened: Opened) -> Iterator[Prepared]:
         """Decide what becomes of a document and its attachments."""
-        for failure in opened.failures:
+        failures = [*opened.failures, *_taken(run, opened)]
+        for failure in failures:
             run.fail(failure)
+        if opened.texts:
+            run.opened.add(opened.uri)
+        refused = {failure.document for failure in failures}
         credit = (1, opened.size)
         for text in opened.texts:
-            mark = PARTIAL if opened.failures and text.uri == opened.uri else ""
+            if text.uri in refused:
+                continue
+            mark = PARTIAL if failures and text.uri == opened.uri else ""
             prepared = self._prepare(run, text, mark, credit)
             if prepared is not None:
                 credit = (0, 0)
@@ -208,12 +225,10 @@ class Pipeline:
         outside, state = run.surroundings.of(text.file)
         state += mark
         old = run.states.get(text.uri)
-        if old is not None and (old.digest, old.state, old.origin) == (text.digest, state, "run"):
+        if old is not None and (old.digest, old.state) == (text.digest, state):
             run.counts["unchanged"] += 1
             return None
         try:
-            if old is not None and old.origin != "run":
-                raise DocumentError("duplicate", "a document that was put through the API has the same URI: rename one")
             chunks = chunk(text.parsed, text.parsed.title, self._tools.embedder, self._tools.splitter)
         except DocumentError as error:
             run.fail(Failure(text.uri, error.kind, error.reason))
@@ -221,6 +236,7 @@ class Pipeline:
         label, warnings = self._labeller.label(text.uri, outside, text.parsed.label)
         run.scan.warnings += warnings
         run.counts["added" if old is None else "changed"] += 1
+        run.written.add(text.uri)
         document = Document(
             text.uri, text.parsed.title, text.parsed.text, label, text.digest, "run", text.parsed.layout
         )
@@ -231,30 +247,49 @@ class Pipeline:
 
         Its state is marked, so that it is labelled anew as soon as it can be read.
         """
-        failed = {failure.document for failure in run.scan.failures}
-        hidden = _hidden(run)
+        failed = {failure.document for failure in run.scan.failures} - run.written
+        hidden = run.hidden()
         for uri, old in run.states.items():
-            if old.origin == "run" and (uri in failed or (uri not in run.scan.seen and uri.startswith(hidden))):
-                outside, state = run.surroundings.of(source.file_of(uri))
+            if old.origin == "run" and (uri in failed or (uri not in run.scan.seen and uri in hidden)):
+                file = source.file_of(uri, run.states)
+                outside, state = run.surroundings.of(file)
                 if old.state.rstrip(_KEPT + PARTIAL) != state:
-                    narrower = partial(labels.narrow, flags=labels.join_partial(outside))
-                    run.change.relabel(uri, narrower, f"{state}{_KEPT}")
+                    # what nobody says any more is not allowed any more, unless who said it cannot be listed now
+                    said = self._labeller.whole(outside) if file in source.known else labels.join_partial(outside)
+                    run.change.relabel(uri, partial(labels.narrow, flags=said), f"{state}{_KEPT}")
 
     def _missing(self, run: _Run, options: Options) -> list[str]:
-        """What the source does not hold any more; what was put through the API has its own origin and stays."""
-        if options.no_delete:
-            return []
-        hidden = _hidden(run)
+        """What the source does not hold any more; what was put through the API has its own origin and stays.
+
+        An attachment that left its mail is never kept: it went with the old version of the mail.
+        """
+        hidden = run.hidden()
         return [
             uri
             for uri, state in run.states.items()
-            if state.origin == "run" and uri not in run.scan.seen and not uri.startswith(hidden)
+            if state.origin == "run" and uri not in run.scan.seen and uri not in hidden
+            if not options.no_delete or not run.opened.isdisjoint(containers(uri))
         ]
 
 
-def _hidden(run: _Run) -> tuple[str, ...]:
-    """The beginnings of the URIs that lie in what could not be read."""
-    return tuple(failure.hides for failure in run.scan.failures if failure.hides is not None)
+def _taken(run: _Run, opened: Opened) -> Iterator[Failure]:
+    """The attachments whose URIs belong to others."""
+    for text in opened.texts:
+        if (old := run.states.get(text.uri)) is not None and old.origin != "run":
+            yield Failure(text.uri, "duplicate", TAKEN)
+        elif text.uri in run.written:
+            yield Failure(text.uri, "duplicate", "another document of this source has the same URI: rename one")
+
+
+def _planned(prepared: Prepared, states: Mapping[str, DocumentState]) -> PlannedChange:
+    document = prepared.document
+    return PlannedChange(
+        document=document.uri,
+        action="change" if document.uri in states else "add",
+        digest=document.digest,
+        chunks=len(prepared.chunks),
+        embed=len(prepared.missing),
+    )
 
 
 def _check_plan(plan: Plan, change: IndexChange) -> None:
@@ -270,17 +305,27 @@ def _check_plan(plan: Plan, change: IndexChange) -> None:
 def _keep_to(plan: Plan, run: _Run) -> None:
     """Leave in the scan only what was planned; what is not any more as it was planned for is a failure."""
     planned = plan.wanted
-    reason = "is not any more what the plan was made for: make a new plan"
-    wanted = {uri: entry for uri, entry in run.scan.wanted.items() if planned.get(uri, "") == entry.digest}
-    for uri in planned.keys() - wanted.keys():
-        if "!/" not in uri:
-            run.fail(Failure(uri, "changed", reason))
-    run.scan.wanted = wanted
+    outer = {place for uri in planned for place in islice(containers(uri), 1, None)}
+    # a mail that stays as it is is read again for an attachment that is planned
+    as_it_is = {uri: state.digest for uri, state in run.states.items() if uri in outer and uri not in planned}
+    run.scan.wanted = {
+        uri: entry for uri, entry in run.scan.wanted.items() if (planned.get(uri) or as_it_is.get(uri)) == entry.digest
+    }
+    failed = {failure.document for failure in run.scan.failures}
+    for uri in planned:
+        # an attachment goes with what it lies in
+        if (
+            uri not in failed
+            and run.scan.wanted.keys().isdisjoint(containers(uri))
+            and planned.keys().isdisjoint(islice(containers(uri), 1, None))
+        ):
+            run.fail(Failure(uri, "changed", _NOT_AS_PLANNED, f"{uri}!/"))
 
 
 def _planned_deletions(run: _Run, plan: Plan) -> list[str]:
     """Those that are still missing; one that came back is a failure and stays."""
-    back = [uri for uri in plan.deleted if uri in run.scan.seen]
-    for uri in back:
+    back = {uri for uri in plan.deleted if uri in run.scan.seen}
+    for uri in sorted(back):
         run.fail(Failure(uri, "changed", "was to be deleted and is there again: make a new plan"))
-    return [uri for uri in plan.deleted if uri in run.states and uri not in back]
+    hidden = run.hidden()
+    return [uri for uri in plan.deleted if uri in run.states and uri not in back and uri not in hidden]

@@ -8,15 +8,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import islice
 
 from domicile.labels import PartialLabel
 from domicile.ports import DocumentState
-from domicile.uris import is_erased
+from domicile.uris import containers, holds_rows, is_erased
 from domicile_ingest.chunking import CHUNKING
 from domicile_ingest.labelling import Labeller
 from domicile_ingest.progress import Meter
 from domicile_ingest.sources import Failure, Item, Source
 
+TAKEN = "a document that was put through the API has the same URI: rename one"
 PARTIAL = "?"
 """Ends the state of a document some of whose attachments failed: it is read again until they do not."""
 
@@ -45,6 +48,10 @@ class Scan:
     failures: list[Failure] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
+    def fail(self, failure: Failure) -> None:
+        self.failures.append(failure)
+        self.seen.add(failure.document)
+
     @property
     def size(self) -> int:
         """Bytes of what is wanted."""
@@ -52,14 +59,11 @@ class Scan:
 
 
 class Surroundings:
-    """What is said of documents from outside, and the state that this makes of them; once for all rows of a file.
-
-    Args:
-        language: of the collection.
-    """
+    """What is said of documents from outside, and the state that this makes of them; once for all rows of a file."""
 
     def __init__(self, labeller: Labeller) -> None:
         self._labeller = labeller
+        self._state = lru_cache(1_024)(self._hashed)
         self._file: str | None = None
         self._known: tuple[list[PartialLabel], list[str], str] = ([], [], "")
 
@@ -78,9 +82,11 @@ class Surroundings:
     def _look(self, file: str) -> tuple[list[PartialLabel], list[str], str]:
         if file != self._file:
             outside, warnings = self._labeller.outside(file)
-            state = hashlib.sha256(f"{CHUNKING}\0{self._labeller.state(outside)}".encode()).hexdigest()[:16]
-            self._file, self._known = file, (outside, warnings, state)
+            self._file, self._known = file, (outside, warnings, self._state(tuple(outside)))
         return self._known
+
+    def _hashed(self, outside: tuple[PartialLabel, ...]) -> str:
+        return hashlib.sha256(f"{CHUNKING}\0{self._labeller.state(outside)}".encode()).hexdigest()[:16]
 
 
 def scan(
@@ -101,11 +107,10 @@ def scan(
     meter.begin("scanning", len(source))
     for item in source:
         if isinstance(item, Failure):
-            found.failures.append(item)
-            found.seen.add(item.document)
-            meter.failed += 1
+            found.fail(item)
         else:
             _compare(found, item, states, inside, surroundings, erased)
+        meter.failed = len(found.failures)
         meter.done()
     return found
 
@@ -125,10 +130,9 @@ def _compare(
         return
     old = states.get(item.uri)
     if old is not None and old.origin != "run":
-        reason = "a document that was put through the API has the same URI: rename one"
-        found.failures.append(Failure(item.uri, "duplicate", reason))
+        found.fail(Failure(item.uri, "duplicate", TAKEN))
     elif old is not None and (old.digest, old.state) == (item.digest, surroundings.of(item.file)[1]):
-        attachments = inside.get(item.uri, ())
+        attachments = () if holds_rows(item.file) else inside.get(item.uri, ())
         found.seen.update(attachments)
         found.unchanged += 1 + len(attachments)
     else:
@@ -136,9 +140,10 @@ def _compare(
 
 
 def _attachments(states: Mapping[str, DocumentState]) -> dict[str, list[str]]:
-    """The attachments of each file, at any depth."""
+    """What lies in each document, at any depth; and in each folder whose name ends in "!", which nobody asks for."""
     found: dict[str, list[str]] = {}
-    for uri in states:
-        if "!/" in uri:
-            found.setdefault(uri.split("!/", 1)[0], []).append(uri)
+    for uri, state in states.items():
+        if "!/" in uri and state.origin == "run":
+            for container in islice(containers(uri), 1, None):
+                found.setdefault(container, []).append(uri)
     return found

@@ -12,18 +12,22 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, Any
 
 from domicile.errors import DocumentError, UsageError
-from domicile.uris import containers, holds_rows
+from domicile.uris import containers, file_of_row, holds_rows
 from domicile_ingest.parsing.parsed import Parsed, clean, one_line, require_text
 
 SIDECAR = ".label.toml"
 MAX_ROW_BYTES = 64_000_000
+MAX_EXPANSION = 100
+"""How many times its own size a compressed file of rows may hold: text shrinks to a tenth."""
+SMALL_EXPANSION = 16_000_000
+"""Bytes that any compressed file may hold."""
 MAX_URI_CHARACTERS = 1_024
 # Controls, line ends, marks that reorder what a reader sees, and bytes that are no text (surrogate escapes).
 _UNSPEAKABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -67,6 +71,18 @@ class Failure:
     hides: str | None = None
 
 
+class Hidden:
+    """The URIs that lie in what could not be read, so that nobody knows whether they are gone."""
+
+    def __init__(self, failures: Iterable[Failure]) -> None:
+        self._beginnings = {failure.hides for failure in failures if failure.hides is not None}
+
+    def __contains__(self, uri: str) -> bool:
+        # a beginning ends where something can lie in something: one look at each such place, however many failed
+        ends = (at for at, sign in enumerate(uri, 1) if sign in "/#")
+        return bool(self._beginnings) and ("" in self._beginnings or any(uri[:at] in self._beginnings for at in ends))
+
+
 @dataclass(frozen=True)
 class Source:
     """A place that holds documents now.
@@ -103,9 +119,8 @@ class Source:
 
     def read(self, wanted: Mapping[str, object]) -> Iterator[Item | Failure]:
         """Only these documents, in the order of the source; no other file is opened."""
-        for found in self._unique(
-            self.files if self.single else [f for f in self.files if holds_rows(f) or f in wanted]
-        ):
+        holding = {place for uri in wanted for place in containers(uri)}
+        for found in self._unique(file for file in self.files if (wanted if self.single else file in holding)):
             if isinstance(found, Failure) or found.uri in wanted:
                 yield found
 
@@ -129,19 +144,28 @@ class Source:
         except (DocumentError, OSError, EOFError, zlib.error):
             return 1
 
-    def file_of(self, uri: str) -> str:
-        """The file that holds, or held, a document of this source."""
+    def file_of(self, uri: str, stored: Container[str]) -> str:
+        """The file that holds, or held, a document of this source.
+
+        Args:
+            stored: URIs of documents: of a file that is not listed any more, only its documents know.
+        """
         if self.single:
             return self.files[0]
-        return uri if uri in self._known else list(containers(uri))[-1]
+        listed = (place for place in containers(uri) if place in self.known)
+        kept = (place for place in reversed([*containers(uri)]) if place in stored)
+        return next(listed, None) or file_of_row(uri) or next(kept, uri)
 
     @cached_property
-    def _known(self) -> frozenset[str]:
+    def known(self) -> frozenset[str]:
+        """The files, for who looks one up."""
         return frozenset(self.files)
 
     def _read(self, file: str) -> Iterator[Item | Failure]:
         try:
             check_name(file)
+            if (mail := next((place for place in [*containers(file)][1:] if place in self.known), None)) is not None:
+                raise DocumentError("duplicate", f"is named like something that lies in {mail}: rename one of them")
             path = self._regular_file(file)
             if holds_rows(file):
                 yield from _rows(path, file, prefix="" if self.single else f"{file}#")
@@ -149,9 +173,9 @@ class Source:
                 data = _read_stable(path)
                 yield Item(file, file, hashlib.sha256(data).hexdigest(), len(data), partial(_parse_file, file, data))
         except DocumentError as error:
-            yield Failure(_printable(file), error.kind, error.reason, self._hidden(file))
+            yield Failure(printable(file), error.kind, error.reason, self._hidden(file))
         except OSError as error:
-            yield Failure(_printable(file), "unreadable", f"cannot be read: {error.strerror}", self._hidden(file))
+            yield Failure(printable(file), "unreadable", f"cannot be read: {error.strerror}", self._hidden(file))
 
     def _hidden(self, file: str) -> str | None:
         """The beginning of the URIs that a file may hold, where it holds several."""
@@ -201,7 +225,7 @@ def open_source(place: Path, max_bytes: int) -> Source:
 def _unlisted(root: Path, error: OSError) -> Failure:
     folder = Path(error.filename).relative_to(root).as_posix()
     return Failure(
-        _printable(folder),
+        printable(folder),
         "unreadable",
         f"the folder cannot be listed: {error.strerror}",
         "" if folder == "." else f"{folder}/",
@@ -229,7 +253,8 @@ def check_name(name: str) -> None:
         )
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
+    """A name that may be shown: what a URI must not hold is replaced."""
     return _UNSPEAKABLE.sub("\N{REPLACEMENT CHARACTER}", name)[:MAX_URI_CHARACTERS]
 
 
@@ -257,19 +282,29 @@ def _open_rows(path: Path) -> IO[bytes]:
     return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb")  # type: ignore[return-value]
 
 
+def _most(path: Path) -> int:
+    """The bytes that a file of rows may hold once it is expanded; a bomb would hold a thousand times its size."""
+    return max(MAX_EXPANSION * path.stat().st_size, SMALL_EXPANSION)
+
+
 def _lines(path: Path) -> int:
+    count, left = 0, _most(path)
     with _open_rows(path) as stream:
-        return sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
+        while left > 0 and (block := stream.read(1 << 20)):
+            count, left = count + block.count(b"\n"), left - len(block)
+    return count
 
 
 def _rows(path: Path, file: str, prefix: str) -> Iterator[Item | Failure]:
     """The rows of a JSONL file. A broken row is a failure and the next one goes on; a broken file ends it."""
-    number = 0
+    number, left = 0, _most(path)
     before = path.stat()
     try:
         with _open_rows(path) as stream:
             while line := stream.readline(MAX_ROW_BYTES + 1):
-                number += 1
+                number, left = number + 1, left - len(line)
+                if left < 0:
+                    raise DocumentError("too_large", f"expands to more than {MAX_EXPANSION} times its size: unpack it")
                 if len(line) > MAX_ROW_BYTES:
                     raise DocumentError("too_large", f"line {number}: longer than {MAX_ROW_BYTES:,} bytes")
                 if line.strip():

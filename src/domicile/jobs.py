@@ -153,8 +153,8 @@ class Jobs(Protocol):
         """The newest jobs of the collections that ``of`` accepts."""
         ...
 
-    def pending(self, collection: str, document: str) -> bool:
-        """Whether a job that concerns this document has not ended."""
+    def pending(self, collection: str, document: str, submitter: str | None = None) -> bool:
+        """Whether a job that concerns this document has not ended; with ``submitter``, one of theirs."""
         ...
 
     def upload(self, job: str) -> bytes:

@@ -173,10 +173,13 @@ class MemoryJobs:
             found = [entry for entry in reversed(self._entries) if of(entry.job.order.collection)]
             return [self._shown(entry) for entry in found[:limit]]
 
-    def pending(self, collection: str, document: str) -> bool:
+    def pending(self, collection: str, document: str, submitter: str | None = None) -> bool:
         with self._lock:
             orders = [entry.job.order for entry in self._entries if not entry.job.ended]
-            return any((order.collection, order.document) == (collection, document) for order in orders)
+            return any(
+                (order.collection, order.document) == (collection, document) and submitter in (None, order.submitter)
+                for order in orders
+            )
 
     def upload(self, job: str) -> bytes:
         data = next((entry.upload for entry in self._entries if entry.job.id == job), None)

@@ -16,15 +16,22 @@ def holds_rows(name: str) -> bool:
     return name.lower().endswith(_ROWS)
 
 
+def file_of_row(uri: str) -> str | None:
+    """The file that a row lies in; ``None`` where the URI is not of a row."""
+    at = uri.find("#")
+    while at >= 0 and not holds_rows(uri[:at]):
+        at = uri.find("#", at + 1)  # of a folder such as "C#"
+    return uri[:at] if at >= 0 else None
+
+
 def containers(uri: str) -> Iterator[str]:
-    """The URI itself and everything that it lies in, inside out."""
+    """The URI itself and everything that it lies in, inside out. A row lies in its file, whatever its ``_id`` looks like."""
     yield uri
+    if (file := file_of_row(uri)) is not None:
+        yield (uri := file)
     while "!/" in uri:
         uri = uri.rpartition("!/")[0]
         yield uri
-    head, mark, _ = uri.partition("#")
-    if mark and holds_rows(head):
-        yield head
 
 
 def is_or_lies_in(uri: str, container: str) -> bool:

@@ -57,7 +57,17 @@ def test_a_revoked_key_ends_at_once(tmp_path: Path) -> None:
 def test_without_keys_another_host_name_is_refused(tmp_path: Path) -> None:
     with served(service_over(home_with(tmp_path))) as service, service.client() as client:
         assert client.get("/v1/models", headers={"Host": "localhost"}).status_code == 200
-        assert client.get("/v1/models", headers={"Host": "evil.example"}).status_code == 403
+        for host in ("evil.example", "localhost.evil.example", "127.0.0.1@evil.example", "\xe9vil.example", ""):
+            assert client.get("/v1/models", headers={"Host": host.encode("latin-1")}).status_code == 403
+
+
+def test_without_keys_the_page_of_a_stranger_is_refused(tmp_path: Path) -> None:
+    """A browser sends such a request without asking, since it has no body and no header of its own."""
+    with served(service_over(home_with(tmp_path))) as service, service.client() as client:
+        for origin in ("https://evil.example", "null", "http://localhost.evil.example"):
+            assert client.post("/v1/ingestions/0/cancel", headers={"Origin": origin}).status_code == 403
+        for origin in ("http://localhost:3000", f"{client.base_url}"):  # control: it is looked for, and not there
+            assert client.post("/v1/ingestions/0/cancel", headers={"Origin": origin}).status_code == 404
 
 
 def test_another_tenant_sees_no_collection(tmp_path: Path) -> None:

@@ -178,6 +178,35 @@ def test_half_a_body_is_waited_for_no_longer_than_allowed() -> None:
     assert seen == [half, 408]
 
 
+def test_a_body_may_not_come_in_drops() -> None:
+    received = 0
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal received
+        while True:
+            received += len((await receive())["body"])
+
+    async def talk(drop: bytes) -> None:
+        async def receive() -> Message:
+            await asyncio.sleep(0.02)
+            return {"type": "http.request", "body": drop, "more_body": received < 2_000}
+
+        async def send(message: Message) -> None: ...
+
+        limit = BodyLimit(app, 1_000_000, idle_seconds=0.1, slowest=1_000)
+        async with asyncio.timeout(5):
+            await limit({"type": "http", "headers": []}, receive, send)
+
+    with pytest.raises(HTTPException) as refused:
+        asyncio.run(talk(b"x"))
+    assert refused.value.status_code == 408
+    assert 0 < received < 50
+    received = 0
+    with pytest.raises(TimeoutError):  # control: the application here never ends, and is not cut off
+        asyncio.run(talk(b"x" * 100))
+    assert received >= 2_000
+
+
 def test_ready_names_models_and_collections(service: Served) -> None:
     with service.client() as client:
         ready = client.get("/readyz")

@@ -327,6 +327,9 @@ class JobsContract:
         assert queue.jobs.pending("c", "a.md")
         assert not queue.jobs.pending("c", "b.md")
         assert not queue.jobs.pending("d", "a.md")
+        submitter = queue.jobs.newest(1)[0].order.submitter
+        assert queue.jobs.pending("c", "a.md", submitter)
+        assert not queue.jobs.pending("c", "a.md", "somebody else")
         queue.end("failed")
         assert not queue.jobs.pending("c", "a.md")
 

@@ -8,7 +8,7 @@ import sqlite3
 import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -147,6 +147,13 @@ def test_a_damaged_queue_is_named(tmp_path: Path, bytes_: bytes) -> None:
     (tmp_path / "jobs.sqlite").write_bytes(bytes_)
     with pytest.raises(Damaged, match=r"jobs\.sqlite.*move it away"):
         SqliteJobs(tmp_path, LIMITS).newest(9)
+
+
+def test_a_table_of_somebody_else_is_not_taken_for_a_full_disk(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "jobs.sqlite")) as database:
+        database.execute("CREATE TABLE jobs (number INTEGER PRIMARY KEY, id TEXT)")
+    with pytest.raises(Damaged, match=r"jobs\.sqlite.*move it away"):
+        SqliteJobs(tmp_path, QueueLimits()).figures()
 
 
 def test_what_a_killed_service_left_of_uploads_is_swept(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,8 +18,11 @@ from domicile.adapters.index_writer import LocalIndexWriter
 from domicile.adapters.manifest import Counts
 from domicile.adapters.snapshot import Snapshot
 from domicile.adapters.vector_journal import VectorJournal, text_hash
+from domicile.bootstrap import Home
+from domicile.commands.generations import main as generations_command
 from domicile.domain import OWNER, Collection
 from domicile.errors import IndexDamaged, UnknownCollection, UnknownDocument, UnknownGeneration
+from domicile.files import HashMemory
 from domicile.ports import NewChunk
 from domicile.testing import HashEmbedder
 from domicile.uris import erased_hash
@@ -195,8 +198,7 @@ def with_secret(shelf: Shelf) -> Shelf:
 
 def erase(shelf: Shelf, *uris: str) -> None:
     with shelf.writer.change(COLLECTION, None) as change:
-        for uri in uris:
-            change.erase(uri)
+        change.erase(uris)
         change.commit()
 
 
@@ -265,7 +267,7 @@ def test_a_reader_that_does_not_let_go_cannot_keep_what_was_erased(
 
 def test_what_nobody_holds_cannot_be_erased(with_secret: Shelf) -> None:
     with with_secret.writer.change(COLLECTION, None) as change, pytest.raises(UnknownDocument):
-        change.erase("nothing")
+        change.erase(["nothing"])
     assert with_secret.generations.numbers() == [1, 2, 3]
     with pytest.raises(UnknownCollection), with_secret.writer.change(Collection("other"), None):
         pass
@@ -371,3 +373,34 @@ def test_a_damaged_journal_is_not_believed(tmp_path: Path, damage: str) -> None:
     again.close()
     assert keys[2] in VectorJournal(tmp_path / "c", "f", EMBEDDER.dimensions).known(keys)
     assert VectorJournal(tmp_path / "c", "another", 384).known(keys) == {}
+
+
+def test_what_an_erasure_could_not_remove_goes_with_the_next_collection(
+    with_secret: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(self: LocalIndexWriter, generations: object) -> None:
+        """A process that dies right after its commit collects nothing."""
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalIndexWriter, "_collect", killed)
+        erase(with_secret, "a", "old", "mail.eml")
+    assert with_secret.generations.withdrawn() == [1, 2, 3]
+    assert MARK.encode() in everything(with_secret)
+    assert with_secret.writer.collect(COLLECTION) == ([1, 2, 3], [])
+    assert MARK.encode() not in everything(with_secret)
+
+
+def test_a_generation_is_not_collected_while_it_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, hashes = tmp_path / "data" / "collections", HashMemory(tmp_path / "cache" / "hashes.txt")
+    shelf = Shelf(root, hashes, LocalIndexWriter(root, hashes, tmp_path / "cache" / "vectors"))
+    for text in ("one", "two", "three"):
+        shelf.commit({"a": text})
+    in_use: list[list[int]] = []
+
+    def verifier(home: Home, name: str) -> Callable[[int], None]:
+        return lambda number: in_use.append(shelf.writer.collect(COLLECTION, keep=1)[1])
+
+    monkeypatch.setattr(Home, "verifier", verifier)
+    assert generations_command(["verify", "--home", str(tmp_path), "--collection", "c", "--json"]) == 0
+    assert in_use == [[1], [], []]
+    assert shelf.generations.numbers() == [2, 3]

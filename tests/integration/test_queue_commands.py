@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,9 +25,11 @@ from services import until
 
 from domicile.bootstrap import Home
 from domicile.domain import OWNER
+from domicile.errors import EmbedderMismatch, ModelDamaged
 from domicile.files import writer_lock
 from domicile.jobs import Job, JobKind, Order
 from domicile_ingest.cli import main
+from domicile_ingest.ingestion import Ingestion, Upload
 from domicile_ingest.job_work import work_for
 from domicile_ingest.worker import Worker
 
@@ -162,7 +165,8 @@ def test_a_key_cannot_leave_its_roots_by_a_link_that_comes_later(place: Place, t
     (tmp_path / "secret" / "salary.md").write_text("# Salary\n\nThe salary of the board.\n")
     payload = {"source": str(place.source / "new"), "from_key": True}
     (place.source / "new").symlink_to(tmp_path / "secret")
-    job = place.jobs.submit(Order("run", "docs", None, "key", payload))
+    key = Home.open(place.home, {}).keys().create("default", frozenset(), None, may_ingest=True)
+    job = place.jobs.submit(Order("run", "docs", None, key.id, payload))
     assert place.run("ingest", "worker", "--once")[0] == 3
     assert place.jobs.get(job.id).error["type"] == "Forbidden"
     (place.source / "new").unlink()
@@ -179,13 +183,13 @@ def test_a_key_touches_nothing_that_it_may_not_read_by_the_time_the_worker_comes
     assert place.run("ingest", "run", place.source, "--collection", "docs")[0] == 0
     home = Home.open(place.home, {})
     jobs = home.jobs()
+    key = home.keys().create("default", frozenset({"staff"}), None, may_ingest=True)
 
     def work_as(group: str) -> Job:
         with jobs.receive() as upload:
             upload.write(b"# Pay\n\nNothing.\n")
-            job = jobs.submit(Order(kind, "docs", "pay.md", "key", {"groups": [group]}), upload)
-        Worker(jobs, work_for(home, jobs), threading.Event(), lambda event, **fields: None).run(once=True)
-        return jobs.get(job.id)
+            job = jobs.submit(Order(kind, "docs", "pay.md", key.id, {"groups": [group]}), upload)
+        return worked(home, job)
 
     def text() -> str | None:
         found = home.indexes().pin("docs", OWNER).document("pay.md", None)
@@ -193,11 +197,60 @@ def test_a_key_touches_nothing_that_it_may_not_read_by_the_time_the_worker_comes
 
     before = text()
     refused = work_as("staff")
-    assert (refused.state, refused.error and refused.error["type"]) == ("failed", "Forbidden")
+    # deleting what is hidden looks like deleting what is not there
+    assert (refused.error and refused.error["type"], refused.report) == ("Forbidden" if kind == "put" else None, None)
     assert text() == before
     allowed = work_as("hr")  # control: what then stands in the way of a put is that the document came from a source
     assert (allowed.error and allowed.error["type"]) == ("DocumentError" if kind == "put" else None)
     assert text() == (before if kind == "put" else None)
+
+
+def worked(home: Home, job: Job) -> Job:
+    """The job, when a worker in this process has done it and all before it."""
+    jobs = home.jobs()
+    with Ingestion(home) as ingestion:
+        work = work_for(home, jobs, ingestion)
+        Worker(jobs, work, threading.Event(), lambda event, **fields: None).run(once=True)
+    return jobs.get(job.id)
+
+
+def test_what_a_key_left_in_the_queue_ends_with_the_key(place: Place) -> None:
+    home = Home.open(place.home, {})
+    jobs, leaked, other = home.jobs(), *(home.keys().create("default", frozenset(), None) for _ in range(2))
+
+    def put_by(key: str) -> Job:
+        with jobs.receive() as upload:
+            upload.write(b"# Valve\n\nThe valve.\n")
+            return jobs.submit(Order("put", "docs", f"{key}.md", key, {"groups": []}), upload)
+
+    waiting, control = put_by(leaked.id), put_by(other.id)
+    home.keys().revoke(leaked.id)
+    refused = worked(home, waiting)
+    assert (refused.state, refused.error and refused.error["type"]) == ("failed", "Forbidden")
+    assert jobs.get(control.id).state == "done"
+
+
+def test_a_worker_loads_a_model_once_and_anew_when_it_changed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, loaded = Home.open(place.home, {}), []
+    load = Home.embedder
+    monkeypatch.setattr(Home, "embedder", lambda self: (loaded.append(1), load(self))[1])
+    upload, folder = Upload("a.txt", b"The pump."), place.home.parent / "tiny"
+    with Ingestion(home) as ingestion:
+        for uri in ("a", "b", "c"):
+            assert ingestion.put("docs", uri, upload).counts["added"] == 1
+        assert len(loaded) == 1
+        weights = next(folder.glob("**/*.onnx"))
+        weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+        with pytest.raises(ModelDamaged, match=weights.name):
+            ingestion.put("docs", "d", upload)
+        shutil.rmtree(folder)
+        shutil.rmtree(place.home / "state" / "models")  # the pin of the first one
+        tiny_models.write_embedder(folder, rows=tiny_models.table()[::-1].copy())
+        with pytest.raises(EmbedderMismatch):
+            ingestion.put("docs", "d", upload)
+        assert len(loaded) == 2
+        assert ingestion.put("others", "d", upload).counts["added"] == 1
+        assert len(loaded) == 2
 
 
 @contextmanager

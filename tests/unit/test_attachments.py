@@ -6,19 +6,10 @@ from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
-from corpora import Shelf
+from corpora import COLLECTION, EMBEDDER, Shelf, mail, put
 
 from domicile.domain import OWNER
 from domicile_ingest.pipeline import Options
-
-
-def mail(text: str, **attachments: bytes) -> bytes:
-    message = EmailMessage()
-    message["Subject"], message["From"], message["To"] = "Pumps", "a@example.org", "b@example.org"
-    message.set_content(text)
-    for name, data in attachments.items():
-        message.add_attachment(data, "application", "octet-stream", filename=name.replace("_", "."))
-    return message.as_bytes()
 
 
 @pytest.fixture
@@ -101,3 +92,60 @@ def test_mails_in_mails_end_somewhere(shelf: Shelf, source: Path) -> None:
     report = shelf.ingest(source)
     assert [failure.kind for failure in report.failures] == ["too_large"]
     assert max(uri.count("!/") for uri in uris(shelf)) == 5
+
+
+def test_a_mail_in_a_folder_that_ends_like_a_mark_keeps_its_attachments(shelf: Shelf, source: Path) -> None:
+    (source / "Important!").mkdir()
+    (source / "m.eml").rename(source / "Important!" / "m.eml")
+    held = {"Important!/m.eml", "Important!/m.eml!/a.txt", "Important!/m.eml!/b.md"}
+    for counted in ("added", "unchanged"):
+        assert shelf.ingest(source).counts[counted] == 3
+        assert uris(shelf) == held
+    (source / "Important!" / "m.eml").write_bytes(b"")  # not read any more, and what is said of it is said of all of it
+    report = shelf.ingest(source, rules={"Important!/**": {"groups": ["hr"]}})
+    assert (report.counts["failed"], report.counts["deleted"], uris(shelf)) == (1, 0, held)
+    index = shelf.reader().pin("c", OWNER)
+    assert all(index.document(uri, frozenset({"staff"})) is None for uri in held)
+
+
+def test_a_file_that_is_named_like_an_attachment_is_refused(shelf: Shelf, source: Path) -> None:
+    (source / "m.eml!").mkdir()
+    (source / "m.eml!" / "a.txt").write_text("a file")
+    for generation in (1, 1):
+        report = shelf.ingest(source)
+        assert [(f.document, f.kind) for f in report.failures] == [("m.eml!/a.txt", "duplicate")]
+        assert report.commit.generation == generation
+    document = shelf.reader().pin("c", OWNER).document("m.eml!/a.txt", None)
+    assert document is not None
+    assert document.text == "pump"
+
+
+def test_no_delete_does_not_keep_what_left_a_mail(shelf: Shelf, source: Path) -> None:
+    shelf.ingest(source)
+    (source / "other.txt").write_text("valve")
+    (source / "m.eml").write_bytes(mail("see the file", a_txt=b"pump"))
+    assert shelf.ingest(source, Options(no_delete=True)).counts["deleted"] == 1
+    assert uris(shelf) == {"m.eml", "m.eml!/a.txt", "other.txt"}
+    (source / "m.eml").unlink()  # the control: what is missing as a whole is kept
+    assert shelf.ingest(source, Options(no_delete=True)).counts["deleted"] == 0
+
+
+def test_an_attachment_whose_uri_is_taken_is_listed_each_time(shelf: Shelf, source: Path) -> None:
+    with shelf.writer.change(COLLECTION, EMBEDDER) as change:
+        put(change, "m.eml!/a.txt", "by api", origin="api")
+        change.commit()
+    for _ in range(2):
+        report = shelf.ingest(source)
+        assert [(f.document, f.kind) for f in report.failures] == [("m.eml!/a.txt", "duplicate")]
+        assert report.commit.generation == 2
+    assert report.counts["unchanged"] == 2
+
+
+def test_a_row_is_no_attachment_whatever_its_id_looks_like(shelf: Shelf, source: Path) -> None:
+    rows = source / "r.jsonl"
+    rows.write_text('{"_id": "a", "text": "pump"}\n{"_id": "a!/b", "text": "valve"}\n')
+    shelf.ingest(source)
+    assert shelf.ingest(source).counts["unchanged"] == 5
+    rows.write_text('{"_id": "a", "text": "pump"}\n')
+    assert shelf.ingest(source).counts["deleted"] == 1
+    assert "r.jsonl#a!/b" not in uris(shelf)

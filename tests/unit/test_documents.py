@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from corpora import COLLECTION, REGIONS, TOOLS, Shelf
+from corpora import COLLECTION, REGIONS, TOOLS, Shelf, mail
 
 from domicile import labels
 from domicile.domain import OWNER, Document, Sensitivity
-from domicile.errors import EmbedderMismatch, UnknownDocument
+from domicile.errors import EmbedderMismatch, Forbidden, UnknownDocument
 from domicile.testing import HashEmbedder
 from domicile_ingest.documents import Documents, Upload
 from domicile_ingest.labelling import Labeller
@@ -148,3 +148,59 @@ def test_a_reindex_by_the_same_embedder_embeds_nothing(shelf: Shelf, source: Pat
     report = documents(shelf).reindex(TOOLS, unwatched)
     assert (report.commit.generation, report.embedded, report.reused) == (2, 0, 2)
     assert shelf.ingest(source).counts["unchanged"] == 2
+
+
+def test_what_readers_may_not_see_they_neither_replace_nor_delete(shelf: Shelf) -> None:
+    """Neither the document itself nor what lies in it, which putting and deleting the whole would take away."""
+    staff = frozenset({"staff"})
+    put(shelf, "mail.eml", "the pump")
+    put(shelf, "mail.eml!/pay.md", "the salary", label={"groups": ["hr"]})
+    put(shelf, "pay.md", "the salary", label={"groups": ["hr"]})
+
+    def put_by_staff(uri: str) -> Report:
+        return documents(shelf).put(uri, Upload("a.txt", b"mine now", plain=True), TOOLS, unwatched, staff)
+
+    for uri in ("mail.eml", "mail.eml!/pay.md", "pay.md"):
+        with pytest.raises(Forbidden):
+            put_by_staff(uri)
+    with pytest.raises(Forbidden):
+        documents(shelf).delete("mail.eml", unwatched, staff)
+    for uri in ("pay.md", "mail.eml!/pay.md", "absent.md"):
+        with pytest.raises(UnknownDocument):
+            documents(shelf).delete(uri, unwatched, staff)
+    assert shelf.reader().pin("c", OWNER).generation == 3
+    assert documents(shelf).delete("mail.eml!/pay.md", unwatched, frozenset({"hr"})).counts["deleted"] == 1  # control
+    assert put_by_staff("mail.eml").counts["changed"] == 1
+
+
+def test_a_put_leaves_what_came_from_a_source(shelf: Shelf, source: Path) -> None:
+    (source / "t.jsonl").write_text('{"_id": "1", "text": "the valve"}\n')
+    shelf.ingest(source)
+    assert put(shelf, "t.jsonl", "the rows").counts == {
+        "added": 1, "changed": 0, "unchanged": 0, "deleted": 0, "failed": 0,
+    }  # fmt: skip
+    assert stored(shelf, "t.jsonl#1").origin == "run"
+
+
+def test_an_attachment_that_fails_keeps_its_last_good_version(shelf: Shelf) -> None:
+    documents(shelf).put("m", Upload("m.eml", mail("x", a_txt=b"pump", b_txt=b"valve", c_txt=b"x")), TOOLS, unwatched)
+    upload = Upload("m.eml", mail("y", a_txt=b"pump", b_txt=b"PK\x03\x04 nothing"))
+    report = documents(shelf).put("m", upload, TOOLS, unwatched)
+    assert [(f.document, f.kind) for f in report.failures] == [("m!/b.txt", "broken")]
+    assert (report.counts["deleted"], stored(shelf, "m!/b.txt").text) == (1, "valve")  # c.txt is not there any more
+
+
+def test_what_lies_in_an_erased_document_is_not_put(shelf: Shelf, source: Path) -> None:
+    (source / "r.jsonl").write_text('{"_id": 1, "text": "pump"}\n{"_id": 2, "text": "valve"}\n')
+    shelf.ingest(source)
+    documents(shelf).erase(["r.jsonl"], unwatched)
+    assert [failure.kind for failure in put(shelf, "r.jsonl#1", "other").failures] == ["erased"]
+    assert shelf.ingest(source).counts["added"] == 0
+    assert put(shelf, "r.jsonl", "the document itself").counts["added"] == 1
+
+
+def test_what_is_named_twice_is_erased_and_counted_once(shelf: Shelf, source: Path) -> None:
+    (source / "m.eml").write_bytes(mail("x", a_txt=b"pump"))
+    shelf.ingest(source)
+    report = documents(shelf).erase(["m.eml!/a.txt", "m.eml", "m.eml"], unwatched)
+    assert report.counts["deleted"] == 2

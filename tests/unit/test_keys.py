@@ -145,3 +145,11 @@ def test_a_revocation_is_never_lost_between_threads_that_read_the_file(file: Pat
         for thread in threads:
             thread.join()
     assert len(json.loads(file.read_text())) == 1
+
+
+def test_a_key_is_known_until_it_is_revoked(file: Path) -> None:
+    made = KeyFile(file).create("acme", frozenset(), None)
+    keys = KeyFile(file)
+    assert (keys.knows(made.id), keys.knows("owner"), keys.knows("")) == (True, False, False)
+    KeyFile(file).revoke(made.id)
+    assert not keys.knows(made.id)

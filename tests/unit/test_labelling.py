@@ -128,3 +128,17 @@ def test_the_state_tells_apart_what_is_said_outside(tmp_path: Path) -> None:
     assert groups.state([]) != made.state([])
     regions = labels.Regions.known(["de", "fr", "us", "ch", *labels.EEA], {"dach": ["de"]})
     assert Labeller(Collection("c"), regions, labels.PartialLabel(), (), {}).state([]) != made.state([])
+
+
+def test_a_rule_matches_a_name_whose_accents_stand_apart(tmp_path: Path) -> None:
+    rule = ("b\u00fcro/**", labels.parse({"groups": ["hr"]}, REGIONS))
+    made = Labeller(Collection("c"), REGIONS, labels.PartialLabel(), (rule,), {})
+    for file in ("b\u00fcro/a.txt", "bu\u0308ro/a.txt"):
+        assert label_of(made, file)[0].groups == {"hr"}
+    assert label_of(made, "buro/a.txt")[0].groups is None
+
+
+def test_a_warning_shows_no_control_characters(tmp_path: Path) -> None:
+    made = Labeller(Collection("c"), REGIONS, labels.PartialLabel(), (), {"a\nb\x1b[2J": tmp_path / "none"})
+    [warning] = made.orphans(frozenset())
+    assert warning.isprintable()

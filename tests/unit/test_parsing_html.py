@@ -99,3 +99,13 @@ def test_hostile_pages_are_bounded(page: str) -> None:
 def test_bottomless_pages_are_refused() -> None:
     with pytest.raises(DocumentError, match="nests"):
         parse("a.html", b"<div>" * 100_000 + b"x")
+
+
+def test_declarations_inside_a_doctype_are_no_text() -> None:
+    page = '<!DOCTYPE html PUBLIC "a" "b" [\n<!ENTITY nbsp "&#160;">\n<!ATTLIST a b CDATA "">\n]>\n<html><body>{}</body></html>'
+    assert text("<?xml version='1.0'?>\n<!-- x -->" + page.format("<p>Words</p>")) == "Words"
+    assert text(page.format("<p>[a] &gt; b [c]&gt;</p>")) == "[a] > b [c]>"
+    assert text("<p>&lt;!DOCTYPE x [</p><p>kept]></p>") == "<!DOCTYPE x [\n\nkept]>"
+    began = time.perf_counter()
+    assert text("<p>x</p>" + "<!doctype x [" * 30_000 + "[" * 100_000 + "<!-- ->" * 50_000).startswith("x")
+    assert time.perf_counter() - began < 2

@@ -90,6 +90,8 @@ def zipped(members: dict[str, bytes]) -> bytes:
         ("a.docx", b"PK\x03\x04 and then nothing", "broken"),
         ("a.pdf", b"%PDF-1.7\nnothing", "broken"),
         ("a.svg", b"<svg xmlns='x'/>", "unsupported"),
+        ("a.svg", b"<?xml version='1.0'?>\n<!-- x -->\n<!DOCTYPE svg PUBLIC 'a' 'b'><svg/>", "unsupported"),
+        ("a.svg", "<!DOCTYPE svg><svg/>".encode("utf-16"), "unsupported"),
         ("a.eml", b"", "empty"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from corpora import COLLECTION, REGIONS, TOOLS, Shelf
+from corpora import COLLECTION, REGIONS, TOOLS, Shelf, mail
 
 from domicile import labels
 from domicile.domain import OWNER
@@ -113,3 +113,29 @@ def test_a_file_that_is_no_plan_is_refused(tmp_path: Path, content: str) -> None
         Plan.read(path)
     with pytest.raises(UsageError, match="No such file"):
         Plan.read(tmp_path / "absent.json")
+
+
+def test_a_changed_file_in_a_folder_that_ends_like_a_mark_is_refused_too(
+    shelf: Shelf, source: Path, tmp_path: Path
+) -> None:
+    (source / "Important!").mkdir()
+    (source / "Important!" / "x.txt").write_text("pump")
+    plan = pipeline(shelf, source).plan(open_source(source, 1000), Options())
+    (source / "Important!" / "x.txt").write_text("valve")
+    report = apply(shelf, source, plan)
+    assert [(f.document, f.kind) for f in report.failures] == [("Important!/x.txt", "changed")]
+    assert report.counts["added"] == 3
+
+
+def test_what_was_to_leave_a_mail_stays_where_the_mail_is_another_one(shelf: Shelf, tmp_path: Path) -> None:
+    source = tmp_path / "mails"
+    source.mkdir()
+    (source / "m.eml").write_bytes(mail("first", a_txt=b"pump", b_txt=b"valve"))
+    shelf.ingest(source)
+    (source / "m.eml").write_bytes(mail("second", a_txt=b"pump"))
+    plan = pipeline(shelf, source).plan(open_source(source, 10_000), Options())
+    assert plan.deleted == ["m.eml!/b.txt"]
+    (source / "m.eml").write_bytes(mail("third", a_txt=b"pump", b_txt=b"valve"))
+    report = pipeline(shelf, source).run(open_source(source, 10_000), Options(), plan=plan)
+    assert ([f.document for f in report.failures], report.commit.generation) == (["m.eml"], 1)
+    assert set(texts(shelf)) == {"m.eml", "m.eml!/a.txt", "m.eml!/b.txt"}

@@ -303,3 +303,22 @@ def test_sidecars_are_never_documents(tmp_path: Path) -> None:
     (tmp_path / "a.md.label.toml").unlink()
     (tmp_path / "a.md.label.toml").symlink_to("nowhere")
     assert set(open_source(tmp_path / "a.md", MAX_BYTES).sidecars) == {"a.md"}
+
+
+def test_a_compressed_file_that_expands_without_measure_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "c.jsonl.gz"
+    path.write_bytes(gzip.compress(rows({"_id": 1, "text": "pump"}) + b" " * 20_000_000 + b"\n"))
+    assert failures(path) == [("c.jsonl.gz", "too_large", "")]
+    assert set(items(path)) == {"1"}
+    path.write_bytes(gzip.compress(rows({"_id": 1, "text": "pump"}) + b" " * 10_000_000 + b"\n"))
+    assert failures(path) == []
+
+
+def test_only_the_files_that_hold_what_is_wanted_are_opened_again(tmp_path: Path) -> None:
+    (tmp_path / "C#").mkdir()
+    (tmp_path / "C#" / "r.jsonl").write_bytes(rows({"_id": 1, "text": "pump"}, {"_id": 2, "text": "valve"}))
+    (tmp_path / "broken.jsonl").write_text("{")
+    source = open_source(tmp_path, MAX_BYTES)
+    assert [found.uri for found in source.read({"C#/r.jsonl#2": None}) if isinstance(found, Item)] == ["C#/r.jsonl#2"]
+    assert [type(found) for found in source.read({"broken.jsonl#1": None})] == [Failure]
+    assert list(source.read({})) == []

@@ -58,7 +58,9 @@ _OF_MAILS = {
     b"dkim-signature",
 }
 _START = 16_384
-_SVG_START = re.compile(rb"\s*(?:<\?xml[^>]{0,200}\?>\s*)?<svg\b", re.IGNORECASE)
+_SVG_START = re.compile(
+    rb"\s*(?:<\?xml[^>]{0,200}\?>\s*)?(?:<!--.{0,2000}?-->\s*)?<(?:!doctype\s+)?svg\b", re.IGNORECASE | re.DOTALL
+)
 
 
 def detect(name: str, data: bytes) -> Kind:
@@ -80,16 +82,20 @@ def detect(name: str, data: bytes) -> Kind:
     for magic, what in _MAGIC:
         if data.startswith(magic):
             raise DocumentError("binary", f"the file is {what}, which holds no text to read")
-    if _SVG_START.match(data[:1024]):
-        raise DocumentError("unsupported", "SVG drawings are not supported")
     return _textual(name, data)
 
 
 def _textual(name: str, data: bytes) -> Kind:
+    """
+    Raises:
+        DocumentError: it is a drawing.
+    """
     suffix = name.rpartition(".")[2].lower() if "." in name else ""
     hint = _BY_SUFFIX.get(suffix, "txt")
     # Zero bytes out, so that the start of a UTF-16 file reads like that of any other.
     start = data[:_START].replace(b"\x00", b"").lstrip(b"\xef\xbb\xbf\xff\xfe")
+    if _SVG_START.match(start):
+        raise DocumentError("unsupported", "SVG drawings are not supported")
     if hint != "html" and _HTML_START.match(start):
         return "html"
     return "eml" if hint == "txt" and _is_mail(start) else hint

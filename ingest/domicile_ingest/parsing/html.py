@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 _CHARSET = re.compile(rb"<(?:meta|\?xml)[^>]{0,500}?(?:charset|encoding)\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.IGNORECASE)
+# HTML knows no declarations inside a doctype, as XHTML has them, and takes their end for text.
+_SUBSET = re.compile(
+    r"(\s*(?:<\?xml[^>]{0,200}\?>\s*)?(?:<!--.{0,2000}?-->\s*)?<!doctype\s[^<>\[]{0,1000})\[[^\]]{0,50000}\](?=\s*>)",
+    re.IGNORECASE | re.DOTALL,
+)
 _TAG = re.compile(r"<(/?)([a-zA-Z]+)")
 _MAX_DEPTH = 4000
 # Beyond this depth the text is kept and its structure given up, so that no page exhausts the stack.
@@ -78,6 +83,8 @@ def read_page(source: str) -> WebPage:
     from selectolax.lexbor import LexborHTMLParser
 
     source = source.replace("\x00", " ")
+    if subset := _SUBSET.match(source):
+        source = subset[1] + source[subset.end() :]
     _refuse_depth(source)
     tree = LexborHTMLParser(source)
     title = _title_of(tree.css_first("title"))

@@ -241,6 +241,11 @@ class Generations:
                 floor = max(floor, self.manifest(number).floor)
         return floor
 
+    def withdrawn(self) -> list[int]:
+        """The generations that are there still, though an erasure withdrew them."""
+        floor = self.floor()
+        return [number for number in self.numbers() if number < floor]
+
     def _and_older(self, number: int | None) -> Iterator[int]:
         """A generation and its ancestors; by number where a manifest on the way is unreadable."""
         first, floor = number, None

@@ -77,7 +77,10 @@ class LocalIndexWriter:
             self._collect(generations)
 
     def collect(self, collection: Collection, keep: int | None = None) -> tuple[list[int], list[int]]:
-        """Remove the generations beyond the newest ``keep``; returns which, and which were in use and stayed.
+        """Remove the generations beyond the newest ``keep``, and those that an erasure withdrew and could not remove.
+
+        Returns:
+            What was removed, and what was in use and stayed.
 
         Raises:
             UnknownCollection, WriterBusy: there is none, or somebody writes it.
@@ -88,7 +91,7 @@ class LocalIndexWriter:
             raise UnknownCollection(collection.name)
         with writer_lock(folder / "lock", f"collection {collection.name!r}"):
             generations.sweep()
-            superfluous = generations.superfluous(keep or self._keep)
+            superfluous = sorted({*generations.withdrawn(), *generations.superfluous(keep or self._keep)})
             removed = generations.collect(superfluous)
         return removed, [number for number in superfluous if number not in removed]
 
@@ -98,11 +101,9 @@ class LocalIndexWriter:
             generations.collect(generations.superfluous(self._keep))
         except OSError as error:  # the change itself is done and durable
             logger.warning("old generations of %s stay for now: %s", generations.folder.name, error)
-        floor = generations.floor()
         until = time.monotonic() + RELEASE_SECONDS
-        while withdrawn := [number for number in generations.numbers() if number < floor]:
-            generations.collect(withdrawn, force=time.monotonic() > until)
-            if generations.numbers()[0] < floor:
+        while withdrawn := generations.withdrawn():
+            if len(generations.collect(withdrawn, force=time.monotonic() > until)) < len(withdrawn):
                 time.sleep(0.1)
 
 

@@ -18,7 +18,7 @@ from domicile.files import HashMemory
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 0.1
 """How often ``CURRENT`` is looked at, at most: a new generation is seen within twice this."""
 
 Stamp = tuple[int, int, int] | None

@@ -124,10 +124,13 @@ class SqliteJobs:
                     found.append(self._job(row))
         return found
 
-    def pending(self, collection: str, document: str) -> bool:
-        query = "SELECT 1 FROM jobs WHERE collection = ? AND document = ? AND state IN ('queued', 'running')"
+    def pending(self, collection: str, document: str, submitter: str | None = None) -> bool:
+        query = (
+            "SELECT 1 FROM jobs WHERE collection = ? AND document = ? AND submitter = coalesce(?, submitter)"
+            " AND state IN ('queued', 'running')"
+        )
         with self._file.reading() as database:
-            return database.execute(query, (collection, document)).fetchone() is not None
+            return database.execute(query, (collection, document, submitter)).fetchone() is not None
 
     def upload(self, job: str) -> bytes:
         try:

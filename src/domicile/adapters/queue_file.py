@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from domicile.errors import Damaged, DomicileError, Overloaded
+from domicile.errors import Damaged, DomicileError, Overloaded, StorageError
 from domicile.files import fsync_path, make_folders, storage_errors, write_refused
 
 Database = sqlite3.Connection
@@ -117,11 +117,14 @@ class QueueFile:
 
     def _named(self, error: sqlite3.DatabaseError) -> DomicileError:
         # the low byte of an extended code is the plain one
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return Overloaded("the queue of ingestion", retry_after=1)
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        # SQLITE_ERROR: a table that is not ours
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
             return Damaged(f"{self._path}: {error}: stop services and workers, move it away, and submit again")
+        if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+            return StorageError(f"cannot write {self._path}: {error}: this user must be able to write its folder")
         return write_refused(self._path, error)
 
 

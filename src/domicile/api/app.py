@@ -15,7 +15,7 @@ from domicile.api.workers import Places, Workers
 from domicile.observability import Metrics
 
 JOB_THREADS, JOB_QUEUE = 2, 128
-MAX_UPLOADS = 8
+MAX_UPLOADS = 32
 MAX_WATCHERS = 32
 
 

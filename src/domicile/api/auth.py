@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -10,22 +11,25 @@ from domicile.api.state import service_of
 from domicile.domain import OWNER, Principal
 from domicile.errors import Forbidden, Unauthenticated
 
-LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
+_LOOPBACK = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
 
 
 def authenticate(request: Request) -> Principal:
     """The principal of a request.
 
-    Without keys the service listens on loopback only, and whoever reaches it is the home's owner. A browser page could
-    reach it under a name of its own choosing, so the name must be a loopback one.
+    Without keys the service listens on loopback only, and whoever reaches it is the home's owner. The page of a stranger
+    reaches it too, by the user's browser: under a name of its own choosing, or with a request that it may send and whose
+    answer it may not read. So both the name and the page's origin, which browsers send, must be loopback ones.
 
     Raises:
         Unauthenticated: a key is needed, and none or a wrong one was sent.
-        Forbidden: no keys exist and the service was called by another name than a loopback one.
+        Forbidden: no keys exist, and the service was called by another name or from another place than loopback.
     """
     keys = service_of(request).keys
     if not keys.required():
-        if request.url.hostname not in LOOPBACK_NAMES:
+        host, origin = request.headers.get("host", ""), request.headers.get("origin")
+        # not request.url: it puts the server's own address where the header is malformed
+        if not _LOOPBACK.fullmatch(host) or not (origin is None or _LOOPBACK.fullmatch(origin.partition("://")[2])):
             raise Forbidden(
                 "without keys the service answers to 127.0.0.1 and localhost only: `domicile keys create` makes a key"
             )

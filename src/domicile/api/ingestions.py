@@ -13,16 +13,17 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from domicile import wire
-from domicile.api.auth import Ingester
+from domicile.api.auth import Ingester, authenticate
 from domicile.api.state import Service, State, state_of
 from domicile.domain import Principal
-from domicile.errors import Forbidden, InvalidRequest, Overloaded, UnknownCollection, UnknownJob
+from domicile.errors import Forbidden, InvalidRequest, Overloaded, Unauthenticated, UnknownCollection, UnknownJob
 from domicile.jobs import Job, Order
 
 router = APIRouter()
 
 LOOK_SECONDS = 0.25
-"""Between two looks at a job that somebody watches."""
+"""Between two looks at a job that somebody watches; less at first, since most single documents take less."""
+FIRST_LOOK_SECONDS = 0.02
 HEARTBEAT_SECONDS = 15.0
 """After this long without an event a comment keeps proxies from closing the stream."""
 STREAM_SECONDS = 3_600.0
@@ -78,8 +79,7 @@ async def retry(request: Request, job: str, caller: Ingester) -> dict[str, Any]:
 @router.get("/v1/ingestions/{job}/events")
 async def events(request: Request, job: str, caller: Ingester) -> Response:
     """Server-sent events: ``progress`` whenever the job changes, ``end`` when it has ended."""
-    state = state_of(request)
-    stream = _events(state, job, caller)
+    stream = _events(request, job, caller)
     first = await anext(stream)  # refused or unknown: a problem, and no stream
 
     async def whole() -> AsyncIterator[str]:
@@ -120,11 +120,12 @@ async def look(state: State, job: str, caller: Principal) -> Job:
 async def until_ended(state: State, job: Job, caller: Principal, seconds: float) -> Job:
     """The job when it has ended, or as it is after so long. One that is accepted is never refused for want of a place."""
     clock = asyncio.get_running_loop().time
-    deadline = clock() + seconds
+    deadline, pause = clock() + seconds, FIRST_LOOK_SECONDS
     try:
         with state.watchers.take():
             while not job.ended and clock() < deadline and not state.service.stopping():
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(pause)
+                pause = min(1.5 * pause, LOOK_SECONDS)
                 job = await look(state, job.id, caller)
     except Overloaded:
         pass
@@ -155,17 +156,19 @@ async def _changed(request: Request, job: str, caller: Principal, change: Callab
     return wire.job(await state.pools["jobs"].run(lambda: change(job)), caller)
 
 
-async def _events(state: State, identifier: str, caller: Principal) -> AsyncIterator[str]:
+async def _events(request: Request, identifier: str, caller: Principal) -> AsyncIterator[str]:
+    state = state_of(request)
     clock = asyncio.get_running_loop().time
     began = said_at = clock()
     said: tuple[Any, ...] = ()
     with state.watchers.take():
         while True:
             try:
+                authenticate(request)
                 job = await look(state, identifier, caller)
-            except UnknownJob:
+            except (UnknownJob, Unauthenticated):
                 if said:
-                    return  # it was erased meanwhile
+                    return  # it was erased meanwhile, or the key was revoked
                 raise
             if job.ended:
                 yield _event("end", job, caller)

@@ -16,9 +16,11 @@ from domicile.observability import Metrics
 class BodyLimit:
     """Refuses bodies over a number of bytes with 413, whether or not they declare their length.
 
-    One that does not go on for ``idle_seconds`` gets 408: who sends half a body must not hold up the end of the service.
+    One that does not go on for ``idle_seconds``, or that comes in drops, gets 408: there are few places for uploads, and
+    who sends half a body must not hold up the end of the service.
 
     Args:
+        slowest: bytes a second that must come on average, once ``idle_seconds`` were spent on waiting.
         is_upload: whether a request's body is a document, which may have ``max_upload_bytes``.
     """
 
@@ -27,11 +29,13 @@ class BodyLimit:
         app: ASGIApp,
         max_bytes: int,
         idle_seconds: float = 10.0,
+        slowest: float = 5_000.0,
         is_upload: Callable[[Scope], bool] = lambda scope: False,
         max_upload_bytes: int = 0,
     ) -> None:
         self._app = app
         self._idle_seconds = idle_seconds
+        self._slowest = slowest
         self._is_upload = is_upload
         self._request = max_bytes, f"the body is larger than {max_bytes:,} bytes (server.max_body_bytes)"
         self._upload = (
@@ -48,15 +52,18 @@ class BodyLimit:
         if not declared.isdigit() or int(declared) > max_bytes:
             await _refuse(send, detail)
             return
-        received, complete = 0, False
+        received, complete, waited = 0, False, 0.0
 
         async def counted() -> Message:
-            nonlocal received, complete
+            nonlocal received, complete, waited
+            began = time.monotonic()
+            left = self._idle_seconds + received / self._slowest - waited
             try:
-                async with asyncio.timeout(None if complete else self._idle_seconds):
+                async with asyncio.timeout(None if complete else min(left, self._idle_seconds)):
                     message = await receive()
             except TimeoutError:
                 raise HTTPException(408, "the rest of the body did not come", {"Connection": "close"}) from None
+            waited += time.monotonic() - began
             complete = not message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > max_bytes:

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Annotated, Any
+from urllib.parse import unquote_to_bytes
 
 from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import contextmanager_in_threadpool, run_in_threadpool
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import Scope
 
 from domicile import labels
 from domicile.api.auth import Ingester
-from domicile.api.ingestions import accepted, check_open, until_ended
+from domicile.api.ingestions import FIRST_LOOK_SECONDS, accepted, check_open, until_ended
 from domicile.api.problems import problem
 from domicile.api.state import Service, State, state_of
 from domicile.domain import Principal
-from domicile.errors import Cancelled, Forbidden, InvalidRequest, UnknownCollection, UnknownDocument
+from domicile.errors import Cancelled, DomicileError, Forbidden, InvalidRequest, UnknownCollection, UnknownDocument
 from domicile.jobs import Job, Order, Upload
 
 router = APIRouter()
 
 MAX_URI_CHARACTERS = 1_024
 MAX_WAIT_SECONDS = 60
+SERVED_SECONDS = 2.0
+"""How long an answer waits for this service to see what the worker committed."""
 LABEL_HEADER = "X-Domicile-Label"
 _PLACE = re.compile("/v1/collections/[^/]+/documents/")
 _PREFERRED = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])")
@@ -47,15 +53,14 @@ def is_upload(scope: Scope) -> bool:
     """Whether the body is a file: it goes to the disk as it comes, and may be larger than other bodies."""
     if scope["method"] != "PUT" or not _PLACE.match(scope["path"]):
         return False
-    return not _is_json(dict(scope["headers"]).get(b"content-type", b""))
+    return not _is_json(Headers(scope=scope))
 
 
 @router.put("/v1/collections/{collection}/documents/{uri:path}", status_code=202)
 async def put(request: Request, collection: str, uri: str, caller: Ingester, wait: Wait = None) -> Response:
     """Put a document: a file as it is, or JSON with ``text``, ``title`` and ``metadata``. Waits for the end if asked."""
     state = state_of(request)
-    if not 0 < len(uri) <= MAX_URI_CHARACTERS:
-        raise InvalidRequest("uri", f"must have 1 to {MAX_URI_CHARACTERS:,} characters")
+    _check_uri(request, uri)
     await state.pools["searches"].run(lambda: _check_put(state.service, collection, uri, caller))
     with state.uploads.take():
         job = await _received(request, state, collection, uri, caller)
@@ -66,10 +71,24 @@ async def put(request: Request, collection: str, uri: str, caller: Ingester, wai
 async def delete(request: Request, collection: str, uri: str, caller: Ingester, wait: Wait = None) -> Response:
     """Delete a document from the next generation on. Absent and forbidden look the same."""
     state = state_of(request)
+    _check_uri(request, uri)
     await state.pools["searches"].run(lambda: _check_delete(state.service, collection, uri, caller))
     order = Order("delete", collection, uri, caller.name, _rights(caller))
     job = await state.pools["jobs"].run(lambda: state.service.jobs.submit(order))
     return await _answer(request, state, job, caller, wait)
+
+
+def _check_uri(request: Request, uri: str) -> None:
+    """
+    Raises:
+        InvalidRequest: it is empty, too long, or other bytes than UTF-8, which would make one name of several.
+    """
+    if not 0 < len(uri) <= MAX_URI_CHARACTERS:
+        raise InvalidRequest("uri", f"must have 1 to {MAX_URI_CHARACTERS:,} characters")
+    try:
+        unquote_to_bytes(request.scope["raw_path"]).decode("utf-8")
+    except UnicodeDecodeError:
+        raise InvalidRequest("uri", "must be UTF-8, percent-encoded") from None
 
 
 def _check_put(service: Service, collection: str, uri: str, caller: Principal) -> None:
@@ -93,11 +112,11 @@ def _check_put(service: Service, collection: str, uri: str, caller: Principal) -
 def _check_delete(service: Service, collection: str, uri: str, caller: Principal) -> None:
     """
     Raises:
-        UnknownDocument: absent and not on its way either, or not open to the caller.
+        UnknownDocument: absent and not on its way from this caller either, or not open to it.
         UnknownCollection: see ``check_open``.
     """
     check_open(service, collection, caller)
-    if service.jobs.pending(collection, uri):
+    if service.jobs.pending(collection, uri, None if caller.tenant is None else caller.name):
         return  # the worker looks again, when what comes before is done
     if service.indexes.pin(collection, caller).document(uri, caller.groups) is None:
         raise UnknownDocument(collection, uri)
@@ -108,7 +127,7 @@ async def _received(request: Request, state: State, collection: str, uri: str, c
     jobs = state.service.jobs
     try:
         async with contextmanager_in_threadpool(jobs.receive()) as upload:
-            if _is_json(request.headers.get("content-type", "").encode("latin-1")):
+            if _is_json(request.headers):
                 about = await _take_text(request, upload, state.service.regions)
             else:
                 about = _label_of(request.headers.get(LABEL_HEADER), state.service.regions)
@@ -159,6 +178,7 @@ async def _answer(request: Request, state: State, job: Job, caller: Principal, w
     asked = wait if wait is not None else int(preferred[1]) if preferred else 0
     job = await until_ended(state, job, caller, min(asked, MAX_WAIT_SECONDS))
     if job.state == "done":
+        await _until_served(state, job)
         added: Mapping[str, int] = (job.report or {}).get("documents", {})
         return accepted(job, caller, 201 if added.get("added") else 200)
     if not job.ended:
@@ -169,5 +189,16 @@ async def _answer(request: Request, state: State, job: Job, caller: Principal, w
     return problem(request, status, error["type"], error["message"], more=more)
 
 
-def _is_json(content_type: bytes) -> bool:
-    return content_type.split(b";")[0].strip().lower() == b"application/json"
+async def _until_served(state: State, job: Job) -> None:
+    """Who was told that a document can be found shall find it: the service looks for new generations now and then."""
+    clock, collection = asyncio.get_running_loop().time, job.order.collection
+    until, generation = clock() + SERVED_SECONDS, (job.report or {}).get("generation", 0)
+    with suppress(DomicileError):  # /readyz tells what is wrong; the job is done
+        while clock() < until and generation > await state.pools["jobs"].run(
+            lambda: state.service.indexes.generation(collection)
+        ):
+            await asyncio.sleep(FIRST_LOOK_SECONDS)
+
+
+def _is_json(headers: Headers) -> bool:
+    return headers.get("content-type", "").split(";")[0].strip().lower() == "application/json"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from typing import Any
 
 from domicile.bootstrap import Home
 from domicile.console import Console, parser, run, subparser
 from domicile.errors import IndexDamaged, UnknownCollection, UsageError
-from domicile.files import writer_lock
+from domicile.files import hold, writer_lock
 
 
 def main(argv: Sequence[str]) -> int:
@@ -84,10 +85,16 @@ def _verify(parsed: argparse.Namespace, console: Console) -> int:
     rows: list[dict[str, Any]] = []
     for number in generations.numbers():
         try:
+            held = hold(generations.manifest_path(number))  # or a run would collect it while it is read
+        except (FileNotFoundError, BlockingIOError):
+            continue  # it was collected since
+        try:
             verify(number)
             rows.append({"generation": number, "ok": True})
         except IndexDamaged as error:
             rows.append({"generation": number, "ok": False, "reason": str(error)})
+        finally:
+            os.close(held)
     trouble = generations.trouble_with_current()
     ok = trouble is None and all(row["ok"] for row in rows)
     console.result({"collection": parsed.collection, "ok": ok, "generations": rows, "reason": trouble})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 
@@ -103,6 +103,7 @@ class Pipeline:
                 write(documents, run.change, self._tools, run.meter)
             missing = self._missing(run, options) if plan is None else _planned_deletions(run, plan)
             self._narrow_kept(run, source)
+            self._narrow_put(run)
             for uri in missing:
                 run.change.delete(uri)
             run.counts["deleted"] = len(missing)
@@ -257,6 +258,15 @@ class Pipeline:
                     # what nobody says any more is not allowed any more, unless who said it cannot be listed now
                     said = self._labeller.whole(outside) if file in source.known else labels.join_partial(outside)
                     run.change.relabel(uri, partial(labels.narrow, flags=said), f"{state}{_KEPT}")
+
+    def _narrow_put(self, run: _Run) -> None:
+        """What was put through the API is no source's, but what is said of the collection now holds for it, too."""
+        surroundings = Surroundings(replace(self._labeller, sidecars={}))
+        for uri, old in run.states.items():
+            if old.origin == "api":
+                outside, state = surroundings.of(list(containers(uri))[-1])
+                if old.state != state:
+                    run.change.relabel(uri, partial(labels.narrow, flags=labels.join_partial(outside)), state)
 
     def _missing(self, run: _Run, options: Options) -> list[str]:
         """What the source does not hold any more; what was put through the API has its own origin and stays.

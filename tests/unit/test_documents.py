@@ -82,6 +82,19 @@ def test_a_label_beside_an_upload_does_not_widen_what_the_file_says(shelf: Shelf
     assert stored(shelf, "x").label.groups == {"hr"}
 
 
+def test_a_run_narrows_what_was_put_when_the_collection_says_so(shelf: Shelf, source: Path) -> None:
+    public = {"sensitivity": "public", "hosted": True, "regions": ["eu"]}
+    documents(shelf).put("x", Upload("x.txt", b"text", plain=True, label=public), TOOLS, unwatched)
+    assert shelf.ingest(source).commit.generation == 2
+    assert stored(shelf, "x").label.hosted
+    assert shelf.ingest(source, own={"hosted": False, "groups": ["hr"]}).commit.generation == 3
+    assert (stored(shelf, "x").label.hosted, stored(shelf, "x").label.groups) == (False, {"hr"})
+    assert shelf.reader().pin("c", OWNER).lexical("text", 5, frozenset({"staff"})) == []
+    assert shelf.ingest(source, own={"hosted": False, "groups": ["hr"]}).commit.generation == 3
+    assert shelf.ingest(source).commit.generation == 4  # a wider collection widens nothing that was put
+    assert stored(shelf, "x").label.groups == {"hr"}
+
+
 def test_what_cannot_be_parsed_keeps_the_last_good_version(shelf: Shelf) -> None:
     put(shelf, "note", "the pump")
     report = documents(shelf).put("note", Upload("x.png", b"\x89PNG\r\n\x1a\n...."), TOOLS, unwatched)

@@ -169,6 +169,8 @@ class ChunkStore:
             )
         try:
             yield from connection.execute(sql, parameters)
+        except sqlite3.OperationalError as error:  # such as a file that an erasure took from under a slow reader
+            raise IndexDamaged(f"{self._path}: {error}") from error
         finally:
             self._idle.append(connection)
 

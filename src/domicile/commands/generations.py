@@ -50,7 +50,8 @@ def _list(parsed: argparse.Namespace, console: Console) -> int:
     generations = Home.open(console.home, console.environment).generations(parsed.collection)
     if not generations.numbers():
         raise UnknownCollection(parsed.collection)
-    current = generations.current()
+    trouble = generations.trouble_with_current()
+    current = generations.current() if trouble is None else None
     rows = []
     for number in generations.numbers():
         try:
@@ -67,7 +68,9 @@ def _list(parsed: argparse.Namespace, console: Console) -> int:
             )
         except IndexDamaged as error:
             rows.append({"generation": number, "damaged": str(error)})
-    console.result({"collection": parsed.collection, "generations": rows})
+    console.result({"collection": parsed.collection, "generations": rows, "reason": trouble})
+    if trouble:
+        console.note(f"warning: {trouble}")
     for row in rows:
         console.say(
             f"{'*' if row.get('current') else ' '} {row['generation']:>6}  "

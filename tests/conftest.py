@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from corpora import Shelf
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +15,9 @@ def models_dir() -> Path:
     if not path.is_dir():
         pytest.fail(f"{path} is not there: run `domicile models build`")
     return path
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    """An empty home for one collection."""
+    return Shelf.at(tmp_path / "home")

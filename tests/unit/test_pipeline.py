@@ -26,11 +26,6 @@ from domicile_ingest.sources import Failure, Item, Parser, Source, open_source
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf.at(tmp_path / "home")
-
-
-@pytest.fixture
 def source(tmp_path: Path) -> Path:
     folder = tmp_path / "source"
     for name, text in {"a.md": "# Pumps\n\nThe pump is old.\n", "b.txt": "valve", "sub/c.txt": "leave"}.items():

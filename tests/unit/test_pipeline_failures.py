@@ -23,11 +23,6 @@ UNREADABLE = b"\x89PNG\r\n\x1a\n" + bytes(50)
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf.at(tmp_path / "home")
-
-
-@pytest.fixture
 def source(tmp_path: Path) -> Path:
     folder = tmp_path / "source"
     folder.mkdir()

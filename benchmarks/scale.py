@@ -102,8 +102,7 @@ def apart(phase: Callable[..., dict[str, Any]], *arguments: object) -> dict[str,
 def _send(connection: Any, phase: Callable[..., dict[str, Any]], arguments: tuple[object, ...]) -> None:
     result = phase(*arguments)
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    parsers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    connection.send(result | {"peak_rss_mb": round(kilobytes / 1024), "peak_rss_of_a_parser_mb": round(parsers / 1024)})
+    connection.send(result | {"peak_rss_mb": round(kilobytes / 1024)})
 
 
 def first(home: Path, source: Path, share: float) -> dict[str, Any]:
@@ -115,7 +114,7 @@ def first(home: Path, source: Path, share: float) -> dict[str, Any]:
 def unchanged(home: Path, source: Path, share: float) -> dict[str, Any]:
     report, stages, _ = ingest(home, source, share)
     checked = sum(report.counts.values())
-    return summary(report, stages) | {"documents_per_second": round(checked / stages["scanning"])}
+    return summary(report, stages) | {"files_per_second": round(checked / report.seconds)}
 
 
 def changed(home: Path, source: Path, share: float) -> dict[str, Any]:

@@ -79,10 +79,21 @@ def detect(name: str, data: bytes) -> Kind:
         return _inside_ole(data)
     if data.startswith(b"{\\rtf"):
         return "rtf"
+    refuse_binary(data)
+    return _textual(name, data)
+
+
+def refuse_binary(data: bytes) -> None:
+    """Look at the first bytes, which is cheap and safe: a folder of images need not go through a sandbox.
+
+    Raises:
+        DocumentError: they are those of a kind that holds no text.
+    """
+    if b"%PDF-" in data[:1024]:
+        return
     for magic, what in _MAGIC:
         if data.startswith(magic):
             raise DocumentError("binary", f"the file is {what}, which holds no text to read")
-    return _textual(name, data)
 
 
 def _textual(name: str, data: bytes) -> Kind:

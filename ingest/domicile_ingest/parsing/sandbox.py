@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from domicile.errors import DocumentError, SandboxUnavailable
+from domicile_ingest.parsing.detect import refuse_binary
 from domicile_ingest.parsing.parse import MAX_BYTES
 from domicile_ingest.parsing.parsed import Parsed, one_line
 from domicile_ingest.parsing.sandbox_frames import (
@@ -102,6 +103,7 @@ class Sandbox:
         """
         if len(data) > MAX_BYTES:
             raise DocumentError("too_large", f"the file has {len(data):,} bytes; {MAX_BYTES:,} are allowed: split it")
+        refuse_binary(data)
         slot = self._free.get()
         try:
             return self._child(slot).parse(name, data)

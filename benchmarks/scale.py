@@ -118,13 +118,13 @@ def unchanged(home: Path, source: Path, share: float) -> dict[str, Any]:
 
 
 def changed(home: Path, source: Path, share: float) -> dict[str, Any]:
-    """Change the titles of documents that hold 1 % of the bytes; a title is part of every passage."""
+    """Change words everywhere in documents that hold 1 % of the bytes, so that few of their passages stay as they are."""
     paths = sorted(path for path in source.rglob("*") if path.is_file())
     random.Random(1).shuffle(paths)
     wanted = 0.01 * sum(path.stat().st_size for path in paths)
     for path in paths:
         data = path.read_bytes()
-        path.write_bytes(data.replace(b"<title>", b"<title>New "))
+        path.write_bytes(data.replace(b". ", b", indeed. ").replace(b"</a>", b" (link)</a>"))
         wanted -= len(data)
         if wanted < 0:
             break

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from corpora import COLLECTION, EMBEDDER, Shelf
 
+from domicile.adapters.manifest import Manifest
 from domicile.commands import generations
 from domicile.domain import OWNER
 from domicile.errors import IndexDamaged, NoIntactGeneration
@@ -189,6 +190,11 @@ def test_a_file_that_nobody_hashed_is_refused_in_the_lexical_folder(shelf: Shelf
     reader = shelf.reader()
     assert reader.generation("c") == 1
     assert "planted.idx" in str(reader.trouble("c"))
+
+
+def test_a_manifest_of_an_earlier_version_says_what_to_do() -> None:
+    with pytest.raises(IndexDamaged, match="earlier version: remove /home/c and ingest again"):
+        Manifest.decode(b'{"format": 1, "sha256": "0"}', "/home/c/generations/000001.json")
 
 
 def test_a_manifest_that_leaves_a_file_unhashed_is_refused(shelf: Shelf) -> None:

@@ -136,6 +136,10 @@ class Manifest(BaseModel):
         try:
             body = json.loads(data)
             claimed = body.pop("sha256")
+            if body["format"] == 1:
+                raise IndexDamaged(
+                    f"{name}: was written by an earlier version: remove {PurePosixPath(name).parent.parent} and ingest again"
+                )
             manifest = cls.model_validate(body)
         except (ValueError, KeyError, AttributeError, ValidationError) as error:
             raise IndexDamaged(f"{name}: not a readable manifest ({type(error).__name__})") from None

@@ -311,6 +311,12 @@ def test_a_rebuild_by_another_embedder_replaces_everything_at_once(shelf: Shelf)
     assert len(index.dense(other.embed(["pump"], "query")[0], 5, None)) == 2
 
 
+def test_there_is_nothing_to_rebuild_in_an_unknown_collection(shelf: Shelf) -> None:
+    with pytest.raises(UnknownCollection), shelf.writer.change(COLLECTION, EMBEDDER, rebuild=True):
+        pass
+    assert not shelf.folder.exists()
+
+
 def test_a_rebuild_that_forgets_a_document_is_no_generation(shelf: Shelf) -> None:
     shelf.commit({"a": "pump", "b": "valve"})
     with shelf.writer.change(COLLECTION, EMBEDDER, rebuild=True) as change:

@@ -57,7 +57,7 @@ class LocalIndexWriter:
     @contextmanager
     def change(self, collection: Collection, embedder: Embedder | None, *, rebuild: bool = False) -> Iterator[Change]:
         folder = self._root / collection.name
-        if embedder is None and not folder.is_dir():
+        if (embedder is None or rebuild) and not Generations(folder, self._hashes).numbers():
             raise UnknownCollection(collection.name)
         make_folders(folder)
         with writer_lock(folder / "lock", f"collection {collection.name!r}"):

@@ -14,7 +14,7 @@ from domicile.adapters.generations import Generations
 from domicile.adapters.index_writer import LocalIndexWriter
 from domicile.adapters.indexes import LocalIndexes
 from domicile.adapters.sentencex import SentencexSplitter
-from domicile.domain import Collection, Document, Label, Sensitivity
+from domicile.domain import Collection, Document, Label, Scope, Sensitivity
 from domicile.files import HashMemory
 from domicile.ports import Commit, IndexChange, NewChunk
 from domicile.testing import HashEmbedder
@@ -29,6 +29,7 @@ from domicile_ingest.sources import open_source
 EMBEDDER = HashEmbedder()
 TOOLS = Tools(EMBEDDER, SentencexSplitter(), parse)
 COLLECTION = Collection("c")
+ALL = Scope(None)
 REGIONS = labels.Regions.known(["de", "fr", "us", "ch", *labels.EEA])
 OPEN = Label(
     regions=frozenset({"local"}), sensitivity=Sensitivity.INTERNAL, hosted=False, retention_days=0,

@@ -12,6 +12,7 @@ from domicile_eval.suites import Case
 
 MEASURES = ("nDCG@10", "R@1", "R@5", "R@10", "R@100", "RR@10", "AP@100", "P@5")
 RESAMPLES = 1_000
+PAIRED_RESAMPLES = 10_000
 SEED = 20_260_101
 
 
@@ -33,6 +34,15 @@ def score(cases: Sequence[Case], rankings: Mapping[str, Sequence[str]]) -> dict[
     Raises:
         MissingExtra: the ``eval`` extra is not installed.
     """
+    rng = np.random.default_rng(SEED)
+    by_measure = per_question(cases, rankings, MEASURES)
+    return {name.lower(): _figure(values, RESAMPLES, rng) for name, values in by_measure.items()}
+
+
+def per_question(
+    cases: Sequence[Case], rankings: Mapping[str, Sequence[str]], measures: Sequence[str]
+) -> dict[str, list[float]]:
+    """Each measure of each question, in the order of ``cases``; arguments and errors as in ``score``."""
     try:
         import ir_measures
     except ModuleNotFoundError as error:
@@ -45,16 +55,21 @@ def score(cases: Sequence[Case], rankings: Mapping[str, Sequence[str]]) -> dict[
         for query, documents in rankings.items()
         for rank, document in enumerate(documents)
     ]
-    measures = [ir_measures.parse_measure(name) for name in MEASURES]
-    values: dict[str, dict[str, float]] = {str(measure): {} for measure in measures}
-    for metric in ir_measures.iter_calc(measures, qrels, run):
+    parsed = [ir_measures.parse_measure(name) for name in measures]
+    values: dict[str, dict[str, float]] = {str(measure): {} for measure in parsed}
+    for metric in ir_measures.iter_calc(parsed, qrels, run):
         values[str(metric.measure)][metric.query_id] = metric.value
-    rng = np.random.default_rng(SEED)
-    return {name.lower(): _figure([found.get(case.id, 0.0) for case in cases], rng) for name, found in values.items()}
+    return {name: [found.get(case.id, 0.0) for case in cases] for name, found in values.items()}
 
 
-def _figure(values: Sequence[float], rng: np.random.Generator) -> Figure:
+def paired_gain(before: Sequence[float], after: Sequence[float]) -> Figure:
+    """The mean difference of the same questions, resampled together."""
+    differences = np.asarray(after) - np.asarray(before)
+    return _figure(differences.tolist(), PAIRED_RESAMPLES, np.random.default_rng(SEED))
+
+
+def _figure(values: Sequence[float], resamples: int, rng: np.random.Generator) -> Figure:
     sample = np.asarray(values)
-    means = [float(sample[rng.integers(0, len(sample), len(sample))].mean()) for _ in range(RESAMPLES)]
+    means = [float(sample[rng.integers(0, len(sample), len(sample))].mean()) for _ in range(resamples)]
     low, high = np.percentile(means, [2.5, 97.5])
     return Figure(round(float(sample.mean()), 6), round(float(low), 6), round(float(high), 6))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from domicile.domain import Collection, Document
 from domicile.errors import DocumentError, Forbidden, UnknownDocument
+from domicile.metadata import merge, read
 from domicile.ports import DocumentState, IndexChange, IndexWriter
 from domicile.uris import erased_hash, is_erased, is_or_lies_in
 from domicile_ingest.chunking import chunk
@@ -31,6 +32,7 @@ class Upload:
         data: the file; with ``plain`` a text in UTF-8, taken as it is.
         title: of a plain text.
         label: that is declared with it, not yet checked; joined with what the file itself declares.
+        metadata: that is declared with it; its fields go before those of the file itself.
     """
 
     name: str
@@ -38,11 +40,12 @@ class Upload:
     title: str | None = None
     label: Mapping[str, object] | None = None
     plain: bool = False
+    metadata: Mapping[str, object] | None = None
 
     @property
     def digest(self) -> str:
         """sha256 of all of it."""
-        head = json.dumps([self.name, self.title, self.label, self.plain], sort_keys=True)
+        head = json.dumps([self.name, self.title, self.label, self.plain, self.metadata], sort_keys=True)
         return hashlib.sha256(head.encode("utf-8", "surrogatepass") + b"\0" + self.data).hexdigest()
 
     def parse(self, parser: Parser) -> Parsed:
@@ -90,7 +93,7 @@ class Documents:
                 # to take it back would take back everything else that lay there
                 result.failures.append(Failure(uri, "erased", "lies in a document that was erased: choose another URI"))
                 return result.report(self._collection, change)
-            documents = (self._prepare(text, upload.label, states, change, tools, result) for text in opened.texts)
+            documents = (self._prepare(text, upload, states, change, tools, result) for text in opened.texts)
             write((prepared for prepared in documents if prepared is not None), change, tools, meter)
             if opened.texts:  # of one that failed, all stays as it was
                 hidden = Hidden(result.failures)  # an attachment that failed keeps its last good version
@@ -146,7 +149,7 @@ class Documents:
     def _prepare(
         self,
         text: Text,
-        declared: Mapping[str, object] | None,
+        upload: Upload,
         states: Mapping[str, DocumentState],
         change: IndexChange,
         tools: Tools,
@@ -167,10 +170,13 @@ class Documents:
             result.failures.append(Failure(text.uri, error.kind, error.reason))
             return None
         parsed = text.parsed
-        label, warnings = self._labeller.label(text.uri, outside, parsed.label, declared)
-        result.warnings += warnings
+        label, warnings = self._labeller.label(text.uri, outside, parsed.label, upload.label)
+        metadata = merge(read(upload.metadata), parsed.metadata)
+        result.warnings += [*warnings, *(f"{text.uri}: {remark}" for remark in metadata.remarks)]
         result.counts["added" if old is None else "changed"] += 1
-        document = Document(text.uri, parsed.title, parsed.text, label, text.digest, "api", parsed.layout)
+        document = Document(
+            text.uri, parsed.title, parsed.text, label, text.digest, "api", parsed.layout, metadata.values
+        )
         return prepare(document, state, chunks, (1, 0), change, tools.embedder.dimensions)
 
 

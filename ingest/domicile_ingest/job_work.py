@@ -34,6 +34,7 @@ def work_for(home: Home, jobs: Jobs, ingestion: Ingestion) -> Work:
             title=order.payload.get("title"),
             label=order.payload.get("label"),
             plain=bool(order.payload.get("plain")),
+            metadata=order.payload.get("metadata"),
         )
         return ingestion.put(order.collection, order.document, upload, watch, _readers(order)).to_json()
 

@@ -116,7 +116,7 @@ class Pipeline:
             commit,
             run.counts,
             tuple(run.scan.failures),
-            tuple(run.scan.warnings),
+            run.scan.told(),
             run.meter.embedded,
             run.meter.reused,
             run.meter.seconds,
@@ -145,7 +145,7 @@ class Pipeline:
             unerase=options.unerase,
             documents=counts,
             failures=tuple(PlannedFailure(**failure) for failure in failures_to_json(run.scan.failures)),
-            warnings=tuple(run.scan.warnings),
+            warnings=run.scan.told(),
             changes=tuple(changes),
             chunks=sum(change.chunks for change in changes),
             embed=sum(change.embed for change in changes),
@@ -236,10 +236,12 @@ class Pipeline:
             return None
         label, warnings = self._labeller.label(text.uri, outside, text.parsed.label)
         run.scan.warnings += warnings
+        run.scan.remark(text.uri, text.parsed.metadata)
         run.counts["added" if old is None else "changed"] += 1
         run.written.add(text.uri)
+        parsed = text.parsed
         document = Document(
-            text.uri, text.parsed.title, text.parsed.text, label, text.digest, "run", text.parsed.layout
+            text.uri, parsed.title, parsed.text, label, text.digest, "run", parsed.layout, parsed.metadata.values
         )
         return prepare(document, state, chunks, credit, run.change, self._tools.embedder.dimensions)
 

@@ -12,6 +12,7 @@ from functools import lru_cache
 from itertools import islice
 
 from domicile.labels import PartialLabel
+from domicile.metadata import Metadata
 from domicile.ports import DocumentState
 from domicile.uris import containers, holds_rows, is_erased
 from domicile_ingest.chunking import CHUNKING
@@ -20,6 +21,8 @@ from domicile_ingest.progress import Meter
 from domicile_ingest.sources import Failure, Item, Source
 
 TAKEN = "a document that was put through the API has the same URI: rename one"
+MAX_REMARKED = 20
+"""Documents whose metadata is warned of one by one: a whole corpus may have a field that does not fit."""
 PARTIAL = "?"
 """Ends the state of a document some of whose attachments failed: it is read again until they do not."""
 
@@ -40,6 +43,7 @@ class Scan:
         wanted: to be read, by URI, in the order of the source.
         unchanged: documents that are as they were, attachments included.
         seen: every URI that the source holds, wanted or not.
+        remarked: documents of whose metadata something was left out.
     """
 
     wanted: dict[str, Wanted] = field(default_factory=dict)
@@ -47,10 +51,23 @@ class Scan:
     seen: set[str] = field(default_factory=set)
     failures: list[Failure] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    remarked: int = 0
 
     def fail(self, failure: Failure) -> None:
         self.failures.append(failure)
         self.seen.add(failure.document)
+
+    def remark(self, uri: str, metadata: Metadata) -> None:
+        """Warn of what was left out of a document's metadata, document by document while they are few."""
+        if metadata.remarks:
+            self.remarked += 1
+            if self.remarked <= MAX_REMARKED:
+                self.warnings += [f"{uri}: {remark}" for remark in metadata.remarks]
+
+    def told(self) -> tuple[str, ...]:
+        """The warnings."""
+        more = self.remarked - MAX_REMARKED
+        return (*self.warnings, *([f"metadata: something was left out of {more} more documents"] if more > 0 else []))
 
     @property
     def size(self) -> int:

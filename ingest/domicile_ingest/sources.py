@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from domicile.errors import DocumentError, UsageError
+from domicile.metadata import read, without_label
 from domicile.uris import containers, file_of_row, holds_rows
 from domicile_ingest.parsing.parsed import Parsed, clean, one_line, require_text
 
@@ -342,11 +343,11 @@ def _parse_file(name: str, data: bytes, parser: Parser) -> Parsed:
 
 def _parse_row(row: Mapping[str, Any], parser: Parser) -> Parsed:
     """The text of a row is its ``text``; the title stays apart. ``metadata.label`` is its label."""
-    metadata = row.get("metadata")
-    label = metadata.get("label") if isinstance(metadata, dict) else None
+    given = row.get("metadata")
+    label = given.get("label") if isinstance(given, dict) else None
+    metadata = read(without_label(given) if isinstance(given, dict) else given)
     if label is not None and not isinstance(label, dict):
         label = {"malformed": "label is not a table"}
     title = row.get("title")
-    return require_text(
-        Parsed(one_line(title) if isinstance(title, str) else "", clean(row["text"]), markdown=False, label=label)
-    )
+    title = one_line(title) if isinstance(title, str) else ""
+    return require_text(Parsed(title, clean(row["text"]), markdown=False, label=label, metadata=metadata))

@@ -11,24 +11,26 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from domicile import grounding, labels, prompts
+from domicile import conversation, grounding, labels, prompts
 from domicile.domain import (
     Answer,
     AnswerMode,
     Citation,
+    Condition,
     Decision,
     Evidence,
     Label,
     ModelStatus,
     Principal,
     Prompt,
+    Scope,
     Usage,
 )
-from domicile.errors import Cancelled, Damaged, ModelMissing, ModelSlow
+from domicile.errors import Cancelled, Damaged, InvalidRequest, ModelMissing, ModelSlow
 from domicile.evidence import EvidenceSelector
 from domicile.labels import LOCAL, PartialLabel
 from domicile.ports import Generator, Index
-from domicile.retrieval import Retriever, Stopwatch
+from domicile.retrieval import Question, Retriever, Stopwatch
 
 TOP_K = 10
 MAX_SENTENCES = 2
@@ -45,6 +47,8 @@ class AnswerRequest:
 
     Attributes:
         flags: residency flags of the request; they can only narrow.
+        conditions: that a document must meet to be evidence, see ``domicile.filters``.
+        history: what the user said before, oldest first, see ``domicile.conversation``.
     """
 
     question: str
@@ -52,6 +56,8 @@ class AnswerRequest:
     principal: Principal
     mode: AnswerMode = "auto"
     flags: PartialLabel = field(default_factory=PartialLabel)
+    conditions: tuple[Condition, ...] = ()
+    history: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,21 @@ class Limits:
     evidence_threshold: float = 0.4
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question as it was understood.
+
+    Attributes:
+        question: what is asked of the index.
+        wanted: what a sentence must speak of to answer it.
+        rewritten: the text of ``question`` where it is not what the user wrote.
+    """
+
+    question: Question
+    wanted: Question
+    rewritten: str | None = None
+
+
 @dataclass(slots=True)
 class _Draft:
     """An answer while it is being made. ``enough`` stops the language model at its next token, and it still counts them."""
@@ -80,6 +101,7 @@ class _Draft:
     watch: Stopwatch
     deadline: float
     cancelled: Callable[[], bool]
+    asked: str | None = None
     text: str = ""
     enough: bool = False
     usage: Usage = field(default_factory=Usage)
@@ -133,16 +155,17 @@ class Answering:
         watch = Stopwatch(self._clock)
         deadline = self._clock() + self._limits.deadline
         index = self._retriever.pin(request.collection, request.principal)
-        question = self._retriever.ask(request.question, "messages")
+        asked = self._asked(request, index)
         watch.lap("embed")
-        ranking = self._retriever.rank(question, index, request.principal, "hybrid", TOP_K, watch)
-        selection = self._selector.select(question, ranking.hits, ranking.nearest)
+        scope = Scope(request.principal.groups, request.conditions)
+        ranking = self._retriever.rank(asked.question, index, scope, "hybrid", TOP_K, watch)
+        selection = self._selector.select(asked.wanted, ranking.hits, ranking.nearest)
         watch.lap("evidence")
         packed = _verified(index, request.principal, selection.evidence)
         if not packed or selection.confidence < self._limits.evidence_threshold:
-            yield from _abstain(index, watch)
+            yield from _abstain(index, watch, asked.rewritten)
             return
-        prompt = prompts.build(question.text, tuple(packed))
+        prompt = prompts.build(asked.question.text, tuple(packed))
         draft = _Draft(
             index,
             prompt,
@@ -151,11 +174,23 @@ class Answering:
             watch,
             deadline,
             cancelled,
+            asked.rewritten,
         )
         if request.mode == "extractive":
             yield from self._quote(draft, "extractive", receiver=None)
         else:
             yield from self._phrase(draft)
+
+    def _asked(self, request: AnswerRequest, index: Index) -> _Asked:
+        made = conversation.standalone(request.question, request.history, index.collection.language)
+        if made.turns:
+            try:
+                question = self._retriever.ask(made.text)
+                return _Asked(question, self._retriever.ask(made.wanted), question.text)
+            except InvalidRequest:
+                pass  # with words of an earlier turn it is too long, and alone it may not be
+        question = self._retriever.ask(request.question, "messages")
+        return _Asked(question, question)
 
     def _phrase(self, draft: _Draft) -> Iterator[str | Answer]:
         """Let the language model phrase it; where it cannot, or says what nothing supports, quote instead."""
@@ -239,11 +274,19 @@ def _payload_label(prompt: Prompt, flags: PartialLabel) -> Label | None:
     return None if packed is None else labels.narrow(packed, flags)
 
 
-def _abstain(index: Index, watch: Stopwatch) -> Iterator[str | Answer]:
+def _abstain(index: Index, watch: Stopwatch, asked: str | None) -> Iterator[str | Answer]:
     yield ABSTAINED
     decision = Decision(route="extractive", sink=None, model=None, region=None, label=None)
     yield Answer(
-        ABSTAINED, True, "extractive", index.collection.name, index.generation, (), decision, timings_ms=watch.timings
+        ABSTAINED,
+        True,
+        "extractive",
+        index.collection.name,
+        index.generation,
+        (),
+        decision,
+        asked=asked,
+        timings_ms=watch.timings,
     )
 
 
@@ -270,6 +313,7 @@ def _finish(
         tuple(draft.citations[quote.n] for quote in quotes),
         decision,
         degraded=degraded,
+        asked=draft.asked,
         usage=draft.usage,
         timings_ms=draft.watch.timings,
     )

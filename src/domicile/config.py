@@ -63,6 +63,12 @@ class CollectionSettings(_Section):
         description="what an uncleared passage does to a hosted answer; without effect until there are hosted answers",
     )
     language: str = Field(default="en", pattern="^[a-z]{2}$", description="of its words, for stemming and stop words")
+    recall: float = Field(
+        default=0.98,
+        ge=0.5,
+        le=1,
+        description="of the ten nearest passages, the share that vector search must find in a large collection; 1 is exact",
+    )
     roots: list[str] = Field(default=[], description="instead of `ingestion.roots`, for this collection")
     label: dict[str, Any] = Field(default={}, description="a label for every document of it, see labels.md")
     rules: list[Rule] = Field(default=[], description="labels for the documents whose path matches")
@@ -125,7 +131,7 @@ class Settings(_Section):
     def collection(self, name: str) -> Collection:
         """The settings of one collection, or the defaults where it has none."""
         found = self.collections.get(name, CollectionSettings())
-        return Collection(name, found.tenant, frozenset(found.groups) or None, found.mode, found.language)
+        return Collection(name, found.tenant, frozenset(found.groups) or None, found.mode, found.language, found.recall)
 
     def label_sources(
         self, name: str, regions: labels.Regions

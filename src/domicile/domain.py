@@ -15,6 +15,9 @@ from domicile.errors import InvalidRequest
 Mode = Literal["hybrid", "dense", "lexical"]
 AnswerMode = Literal["auto", "extractive", "generate"]
 ModelState = Literal["ready", "loading", "missing", "damaged", "slow"]
+Scalar = str | float
+"""A value of metadata. Dates are strings in ISO 8601, which sort as they are read; booleans are ``true`` and ``false``."""
+Operator = Literal["eq", "in", "gte", "lte", "prefix"]
 
 
 class Sensitivity(StrEnum):
@@ -83,6 +86,9 @@ OWNER = Principal(name="owner", tenant=None, groups=None, may_ingest=True)
 class Collection:
     """A named corpus and who may reach it. ``groups`` as in ``Label``.
 
+    Attributes:
+        recall: of the ten nearest passages, the share that a vector search finds; 1 is exact search.
+
     Raises:
         InvalidRequest: the name is not a plain word; it is a folder's name and a model's name at once.
     """
@@ -92,6 +98,7 @@ class Collection:
     groups: frozenset[str] | None = None
     mode: Literal["escalate", "cleared"] = "escalate"
     language: str = "en"
+    recall: float = 0.98
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", self.name):
@@ -104,6 +111,60 @@ class Collection:
 
 
 @dataclass(frozen=True, slots=True)
+class Condition:
+    """What a filter asks of one field of a document; ``domicile.filters`` reads them."""
+
+    field: str
+    operator: Operator
+    values: tuple[Scalar, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The part of an index that one request may see. Hashable: what was worked out for it is remembered.
+
+    Attributes:
+        readers: the groups of the principal; ``None`` for the owner.
+        conditions: that a document meets, all of them.
+    """
+
+    readers: frozenset[str] | None
+    conditions: tuple[Condition, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FusionWeights:
+    """How dense and lexical scores become one, see ``domicile.fusion``.
+
+    Attributes:
+        dense: share of the dense score, 0 to 1; the rest is the lexical one's.
+    """
+
+    dense: float
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceCurve:
+    """How the features of the evidence become a probability that it answers, see ``domicile.evidence``.
+
+    Attributes:
+        coefficients: of a logistic function, the intercept first.
+        curve: (threshold, share of answerable questions that are answered, share of others that are).
+    """
+
+    coefficients: tuple[float, ...]
+    curve: tuple[tuple[float, float, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """Numbers that ``eval tune`` fitted to a collection; ``None`` stands for the shipped ones."""
+
+    fusion: FusionWeights | None = None
+    evidence: EvidenceCurve | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """A passage of a document, as it is stored and cited.
 
@@ -111,6 +172,7 @@ class Chunk:
         id: ``URI#ordinal``, unique in a generation.
         context: words that belong to the passage and stand elsewhere, such as the header row of a split table.
         text: exactly ``document.text[start:end]``.
+        metadata: of its document.
     """
 
     id: str
@@ -123,6 +185,7 @@ class Chunk:
     text: str
     label: Label
     context: str = ""
+    metadata: tuple[tuple[str, Scalar], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +219,7 @@ class Document:
     Attributes:
         origin: ``run`` for what ``ingest run`` brought, ``api`` for what was put through the API.
         digest: sha256 of the source bytes, a cache key and never an identity.
+        metadata: (field, value), a field once for each of its values.
     """
 
     uri: str
@@ -165,6 +229,7 @@ class Document:
     digest: str
     origin: Literal["run", "api"] = "run"
     layout: Layout = Layout()
+    metadata: tuple[tuple[str, Scalar], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +325,12 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
+    """What ``answering`` gives.
+
+    Attributes:
+        asked: the question as it was made self-contained, see ``domicile.conversation``; ``None`` where it was not changed.
+    """
+
     answer: str
     abstained: bool
     grounded: Literal["kept", "replaced", "extractive"]
@@ -270,6 +341,7 @@ class Answer:
     degraded: str | None = None
     cached: bool = False
     receipt: str | None = None
+    asked: str | None = None
     usage: Usage = Usage()
     timings_ms: dict[str, float] = field(default_factory=dict)
 

@@ -1,13 +1,54 @@
-"""Merging ranked lists. Pure."""
+"""Merging the dense and the lexical list. Pure. ADR 12 has the alternatives and what they were worth."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from domicile.domain import Candidate
+from domicile.domain import Candidate, FusionWeights, Tuning
 
 RRF_K = 60
 """The constant of reciprocal rank fusion as published; it damps the weight of the first ranks."""
+
+SHIPPED: Mapping[str, FusionWeights] = {"all-minilm-l6-v2": FusionWeights(dense=0.4)}
+"""By the name of the embedder, since each has a scale of cosines of its own; any other one is fused by ranks."""
+
+
+def weights_for(tuning: Tuning, embedder: str) -> FusionWeights | None:
+    """What was fitted to the collection, else what is shipped for the embedder of this name, else ``None``."""
+    return tuning.fusion or SHIPPED.get(embedder)
+
+
+def lexical_only(dense: Sequence[Candidate], lexical: Sequence[Candidate]) -> list[int]:
+    """The candidates whose cosines ``fuse`` needs beside the two lists."""
+    return sorted({candidate.ref for candidate in lexical} - {candidate.ref for candidate in dense})
+
+
+def fuse(
+    dense: Sequence[Candidate],
+    lexical: Sequence[Candidate],
+    cosines: Mapping[int, float],
+    weights: FusionWeights | None,
+) -> list[Candidate]:
+    """A convex combination of scores, best first, ties by ``ref``; without weights, ``reciprocal_rank``.
+
+    ``score = w * cosine + (1 - w) * share``, where ``share`` is BM25 over the most that the words of the question could
+    reach. Neither part depends on the other candidates, so a weak list stays weak: nothing stretches it to 0..1.
+
+    Args:
+        dense: scores are cosines.
+        lexical: scores are shares, 0 to 1; who is not among them has a share of 0.
+        cosines: of the candidates of ``lexical_only``.
+
+    Raises:
+        KeyError: a candidate has no cosine.
+    """
+    if weights is None:
+        return reciprocal_rank([dense, lexical])
+    shares = {candidate.ref: candidate.score for candidate in lexical}
+    near = {candidate.ref: candidate.score for candidate in dense}
+    near.update((ref, cosines[ref]) for ref in shares if ref not in near)
+    w = weights.dense
+    return _ranked({ref: w * cosine + (1.0 - w) * shares.get(ref, 0.0) for ref, cosine in near.items()})
 
 
 def reciprocal_rank(lists: Iterable[Sequence[Candidate]], k: int = RRF_K) -> list[Candidate]:
@@ -20,4 +61,8 @@ def reciprocal_rank(lists: Iterable[Sequence[Candidate]], k: int = RRF_K) -> lis
     for ranked in lists:
         for rank, candidate in enumerate(ranked, start=1):
             scores[candidate.ref] = scores.get(candidate.ref, 0.0) + 1.0 / (k + rank)
+    return _ranked(scores)
+
+
+def _ranked(scores: Mapping[int, float]) -> list[Candidate]:
     return sorted((Candidate(ref, score) for ref, score in scores.items()), key=lambda c: (-c.score, c.ref))

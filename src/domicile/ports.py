@@ -13,7 +13,19 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from domicile.domain import Candidate, Chunk, Collection, Document, Label, ModelStatus, Principal, Prompt, Usage
+from domicile.domain import (
+    Candidate,
+    Chunk,
+    Collection,
+    Document,
+    Label,
+    ModelStatus,
+    Principal,
+    Prompt,
+    Scope,
+    Tuning,
+    Usage,
+)
 
 Vectors = NDArray[np.float32]
 """float32 of shape (texts, dimensions), rows of unit length."""
@@ -74,8 +86,7 @@ class Generator(Protocol):
 class Index(Protocol):
     """One immutable generation of one collection, pinned by a request from start to end.
 
-    ``readers`` is the set of groups of the principal, ``None`` for the owner; chunks that it may not read
-    are left out inside the index, before anything is ranked.
+    Chunks outside the scope of a request are left out inside the index, before anything is ranked.
     """
 
     @property
@@ -89,12 +100,24 @@ class Index(Protocol):
         """The fingerprint of the embedder that made its vectors."""
         ...
 
-    def dense(self, vector: Vectors, k: int, readers: frozenset[str] | None) -> list[Candidate]:
+    @property
+    def tuning(self) -> Tuning:
+        """What was fitted to this generation."""
+        ...
+
+    def dense(self, vector: Vectors, k: int, scope: Scope) -> list[Candidate]:
         """The ``k`` nearest chunks by cosine, best first, ties by ``ref``; ``vector`` has shape (dimensions,)."""
         ...
 
-    def lexical(self, question: str, k: int, readers: frozenset[str] | None) -> list[Candidate]:
-        """The ``k`` best chunks by BM25, best first; the question is data, never query syntax."""
+    def lexical(self, question: str, k: int, scope: Scope) -> list[Candidate]:
+        """The ``k`` best chunks by BM25, best first, ties by ``ref``; the question is data, never query syntax.
+
+        A score is the share of what the question's words could reach at most, 0 to 1.
+        """
+        ...
+
+    def cosines(self, vector: Vectors, refs: Sequence[int]) -> list[float]:
+        """The cosine of each of these chunks with the vector, of shape (dimensions,)."""
         ...
 
     def chunks(self, refs: Sequence[int]) -> list[Chunk]:
@@ -246,6 +269,10 @@ class IndexChange(Protocol):
 
     def restore(self, uri: str) -> None:
         """Let an erased document come back."""
+        ...
+
+    def tune(self, tuning: Tuning) -> None:
+        """Replace what was fitted to the collection; nothing else changes."""
         ...
 
     def commit(self) -> Commit:

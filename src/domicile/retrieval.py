@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
-from domicile.domain import Candidate, Hit, Mode, Principal, SearchResult
+from domicile.domain import Candidate, Condition, Hit, Mode, Principal, Scope, SearchResult
 from domicile.errors import EmbedderMismatch, InvalidRequest
-from domicile.fusion import reciprocal_rank
+from domicile.fusion import fuse, lexical_only, weights_for
 from domicile.ports import Embedder, Index, Indexes, Vectors
 
 DEPTH = 200
 """Candidates that each index proposes: fixed, so that ``top_k`` never changes an order."""
 MAX_TOP_K = 200
 MAX_QUESTION_CHARACTERS = 10_000
+REMEMBERED_QUESTIONS = 2_048
+"""Vectors of questions that are kept: 3 MB for 384 dimensions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +37,20 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Ranked chunks, and the cosine of the nearest one (0 where none was looked for)."""
+    """Ranked chunks, and what each index thought.
+
+    Attributes:
+        dense, lexical: the first ten candidates of each, with cosine and share of BM25; empty where it was not asked.
+    """
 
     hits: tuple[Hit, ...]
-    nearest: float
+    dense: tuple[Candidate, ...] = ()
+    lexical: tuple[Candidate, ...] = ()
+
+    @property
+    def nearest(self) -> float:
+        """The cosine of the nearest chunk; 0 where none was looked for."""
+        return self.dense[0].score if self.dense else 0.0
 
 
 @dataclass(slots=True)
@@ -67,6 +81,8 @@ class Retriever:
         self._indexes = indexes
         self._embedder = embedder
         self._clock = clock
+        self._vector = lru_cache(REMEMBERED_QUESTIONS)(self._embed)
+        self._beside = ThreadPoolExecutor(thread_name_prefix="lexical")
 
     def pin(self, collection: str, principal: Principal) -> Index:
         """The generation that one request uses from start to end.
@@ -97,16 +113,26 @@ class Retriever:
         limit = self._embedder.max_pieces - 2
         if (pieces := len(self._embedder.pieces(cleaned))) > limit:
             raise InvalidRequest(name, f"has {pieces} word pieces: {self._embedder.name} reads {limit}; shorten it")
-        words_only = mode == "lexical"
-        return Question(cleaned, np.empty(0, np.float32) if words_only else self._embedder.embed([cleaned], "query")[0])
+        return Question(cleaned, np.empty(0, np.float32) if mode == "lexical" else self._vector(cleaned))
+
+    def _embed(self, text: str) -> Vectors:
+        vector: Vectors = self._embedder.embed([text], "query")[0]
+        vector.flags.writeable = False  # it is shared by all who ask the same
+        return vector
 
     def search(
-        self, text: str, collection: str, principal: Principal, mode: Mode = "hybrid", top_k: int = 10
+        self,
+        text: str,
+        collection: str,
+        principal: Principal,
+        mode: Mode = "hybrid",
+        top_k: int = 10,
+        conditions: tuple[Condition, ...] = (),
     ) -> SearchResult:
-        """The best ``top_k`` chunks that this principal may read.
+        """The best ``top_k`` chunks that this principal may read, of the documents that meet the conditions.
 
         Raises:
-            InvalidRequest: the question or ``top_k`` is out of bounds.
+            InvalidRequest: the question, ``top_k`` or a condition is out of bounds.
             UnknownCollection, NoIntactGeneration, EmbedderMismatch: see ``pin``.
         """
         if not 1 <= top_k <= MAX_TOP_K:
@@ -115,22 +141,27 @@ class Retriever:
         index = self.pin(collection, principal)
         question = self.ask(text, mode=mode)
         watch.lap("embed")
-        hits = self.rank(question, index, principal, mode, top_k, watch).hits
+        hits = self.rank(question, index, Scope(principal.groups, conditions), mode, top_k, watch).hits
         return SearchResult(collection, index.generation, mode, hits, watch.timings)
 
-    def rank(
-        self, question: Question, index: Index, principal: Principal, mode: Mode, top_k: int, watch: Stopwatch
-    ) -> Ranking:
+    def rank(self, question: Question, index: Index, scope: Scope, mode: Mode, top_k: int, watch: Stopwatch) -> Ranking:
         """Rank the chunks of a pinned generation."""
-        lists: list[list[Candidate]] = []
-        if mode != "lexical":
-            lists.append(index.dense(question.vector, DEPTH, principal.groups))
-            watch.lap("dense")
-        if mode != "dense":
-            lists.append(index.lexical(question.text, DEPTH, principal.groups))
-            watch.lap("lexical")
-        ranked = (reciprocal_rank(lists) if mode == "hybrid" else lists[0])[:top_k]
+        beside = self._beside.submit(index.lexical, question.text, DEPTH, scope) if mode == "hybrid" else None
+        dense = index.dense(question.vector, DEPTH, scope) if mode != "lexical" else []
+        watch.lap("dense")
+        lexical = beside.result() if beside else index.lexical(question.text, DEPTH, scope) if mode == "lexical" else []
+        watch.lap("lexical")
+        ranked = (self._fused(question, index, dense, lexical) if mode == "hybrid" else dense or lexical)[:top_k]
+        watch.lap("fuse")
         chunks = index.chunks([candidate.ref for candidate in ranked])
         watch.lap("fetch")
         hits = tuple(Hit(rank, c.score, chunk) for rank, (c, chunk) in enumerate(zip(ranked, chunks, strict=True), 1))
-        return Ranking(hits, lists[0][0].score if mode != "lexical" and lists[0] else 0.0)
+        return Ranking(hits, tuple(dense[:10]), tuple(lexical[:10]))
+
+    def _fused(
+        self, question: Question, index: Index, dense: Sequence[Candidate], lexical: Sequence[Candidate]
+    ) -> list[Candidate]:
+        """By score where the scale of this embedder's cosines is known, else by rank."""
+        weights = weights_for(index.tuning, self._embedder.name)
+        alone = [] if weights is None else lexical_only(dense, lexical)
+        return fuse(dense, lexical, dict(zip(alone, index.cosines(question.vector, alone), strict=True)), weights)

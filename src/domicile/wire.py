@@ -56,6 +56,7 @@ def answer(given: Answer, regions: Regions) -> dict[str, Any]:
         "usage": usage(given),
         "cost": {"currency": "USD", "amount": 0.0},
         "timings_ms": given.timings_ms,
+        **({} if given.asked is None else {"asked": given.asked}),
     }
 
 

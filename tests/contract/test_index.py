@@ -11,10 +11,10 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from corpora import COLLECTION, EMBEDDER, Shelf, put
+from corpora import ALL, COLLECTION, EMBEDDER, Shelf, put
 
 from domicile.adapters.snapshot import Snapshot
-from domicile.domain import OWNER, Collection, Principal
+from domicile.domain import OWNER, Collection, Principal, Scope
 from domicile.errors import EmbedderMismatch, UnknownCollection, UnknownGeneration, WriterBusy
 from domicile.ports import Index, Indexes, IndexWriter, Vectors
 from domicile.testing import HashEmbedder
@@ -36,11 +36,11 @@ def query(text: str) -> Vectors:
 
 
 def dense(index: Index, text: str, k: int = 10, readers: frozenset[str] | None = None) -> list[str]:
-    return [chunk.document for chunk in index.chunks([c.ref for c in index.dense(query(text), k, readers)])]
+    return [chunk.document for chunk in index.chunks([c.ref for c in index.dense(query(text), k, Scope(readers))])]
 
 
 def lexical(index: Index, text: str, k: int = 10, readers: frozenset[str] | None = None) -> list[str]:
-    return [chunk.document for chunk in index.chunks([c.ref for c in index.lexical(text, k, readers)])]
+    return [chunk.document for chunk in index.chunks([c.ref for c in index.lexical(text, k, Scope(readers))])]
 
 
 def uris(shelf: Shelf) -> set[str]:
@@ -65,7 +65,7 @@ def test_a_put_document_is_found_and_read_in_full(shelf: Shelf) -> None:
     document = index.document("a/ü#1.md", None)
     assert document is not None
     assert document.text == "the pump\n\nthe välve 😀"
-    chunks = index.chunks([c.ref for c in index.lexical("pump välve", 5, None)])
+    chunks = index.chunks([c.ref for c in index.lexical("pump välve", 5, ALL)])
     assert {c.id for c in chunks} == {"a/ü#1.md#0", "a/ü#1.md#1"}
     assert all(document.text[c.start : c.end] == c.text and c.label == document.label for c in chunks)
 
@@ -215,9 +215,9 @@ def test_dense_ranking_equals_brute_force_and_ties_go_by_number(shelf: Shelf, k:
     shelf.commit({uri: text for uri, text in texts.items() if uri < "d4"})
     shelf.commit({uri: text for uri, text in texts.items() if uri >= "d4"} | {"d1": None})
     index = shelf.reader().pin("c", OWNER)
-    found = index.dense(query("pump valve"), k, None)
+    found = index.dense(query("pump valve"), k, ALL)
     assert found == sorted(found, key=lambda c: (-c.score, c.ref))
-    alive = index.dense(query("pump valve"), 1000, None)
+    alive = index.dense(query("pump valve"), 1000, ALL)
     assert len(alive) == 59
     assert found == alive[:k]
     for candidate, chunk in zip(alive, index.chunks([c.ref for c in alive]), strict=True):
@@ -368,7 +368,7 @@ def test_any_sequence_of_changes_leaves_what_a_dictionary_would_hold(shelf: Shel
         pinned.append(index)
     for index in [*pinned, shelf.reader().pin("c", OWNER)]:
         holds = history[index.generation]
-        everything = index.dense(query("pump"), 1000, None)
+        everything = index.dense(query("pump"), 1000, ALL)
         assert sorted({c.id for c in index.chunks([c.ref for c in everything])}) == sorted(
             f"{uri}#{i}" for uri, text in holds.items() for i in range(len(text.split("\n\n")))
         )

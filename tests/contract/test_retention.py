@@ -11,8 +11,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from corpora import COLLECTION, EMBEDDER, Shelf, put
+from corpora import ALL, COLLECTION, EMBEDDER, Shelf, put
 
+from domicile.adapters.change import Policies
 from domicile.adapters.compaction import Compaction, Size
 from domicile.adapters.index_writer import LocalIndexWriter
 from domicile.adapters.manifest import Counts
@@ -46,7 +47,7 @@ def verify(shelf: Shelf) -> None:
 
 def keeping(shelf: Shelf, keep: int = 10, compaction: Compaction = SMALL) -> Shelf:
     cache = shelf.root.parent / "cache" / "vectors"
-    return replace(shelf, writer=LocalIndexWriter(shelf.root, shelf.hashes, cache, keep, compaction))
+    return replace(shelf, writer=LocalIndexWriter(shelf.root, shelf.hashes, cache, keep, Policies(compaction)))
 
 
 def everything(shelf: Shelf) -> bytes:
@@ -59,8 +60,8 @@ def all_found(shelf: Shelf) -> dict[str, list[str]]:
     index = shelf.reader().pin("c", OWNER)
     vector = EMBEDDER.embed(["pump"], "query")[0]
     sides = {
-        "dense": [chunk.document for chunk in index.chunks([c.ref for c in index.dense(vector, 500, None)])],
-        "lexical": [chunk.document for chunk in index.chunks([c.ref for c in index.lexical("pump", 500, None)])],
+        "dense": [chunk.document for chunk in index.chunks([c.ref for c in index.dense(vector, 500, ALL)])],
+        "lexical": [chunk.document for chunk in index.chunks([c.ref for c in index.lexical("pump", 500, ALL)])],
         "listed": list(index.states()),
     }
     return {side: sorted(found) for side, found in sides.items()}
@@ -123,11 +124,11 @@ def test_a_long_commit_is_several_segments_of_bounded_size(shelf: Shelf) -> None
 def test_another_language_makes_the_words_anew_and_nothing_else(shelf: Shelf) -> None:
     shelf.commit({"a": "die Häuser", "b": "the pumps"})
     german = Collection("c", language="de")
-    assert not shelf.reader().pin("c", OWNER).lexical("Haus", 5, None)
+    assert not shelf.reader().pin("c", OWNER).lexical("Haus", 5, ALL)
     with shelf.writer.change(german, EMBEDDER) as change:
         assert change.commit().generation == 2
     index = shelf.reader(german).pin("c", OWNER)
-    assert [chunk.document for chunk in index.chunks([c.ref for c in index.lexical("Haus", 5, None)])] == ["a"]
+    assert [chunk.document for chunk in index.chunks([c.ref for c in index.lexical("Haus", 5, ALL)])] == ["a"]
     assert shelf.generations.manifest(2).segments == shelf.generations.manifest(1).segments
 
 
@@ -163,7 +164,7 @@ def test_a_generation_in_use_is_not_collected_until_it_is_let_go(shelf: Shelf) -
     document = pinned.document("a", None)
     assert document is not None
     assert document.text == "pump"
-    assert len(pinned.lexical("pump", 5, None)) == 1
+    assert len(pinned.lexical("pump", 5, ALL)) == 1
     del pinned
     reader.refresh()
     assert shelf.writer.collect(COLLECTION, 1) == ([1], [])
@@ -307,7 +308,7 @@ def test_a_rebuild_by_another_embedder_replaces_everything_at_once(shelf: Shelf)
         change.commit()
     index = shelf.reader().pin("c", OWNER)
     assert (index.generation, index.fingerprint, sorted(index.states())) == (2, "other", ["a", "b"])
-    assert len(index.dense(other.embed(["pump"], "query")[0], 5, None)) == 2
+    assert len(index.dense(other.embed(["pump"], "query")[0], 5, ALL)) == 2
 
 
 def test_there_is_nothing_to_rebuild_in_an_unknown_collection(shelf: Shelf) -> None:

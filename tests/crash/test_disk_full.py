@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from corpora import Shelf
+from corpora import ALL, Shelf
 from faults import SCALE, scratch
 from victims import (
     KEPT,
@@ -31,7 +31,7 @@ CERTAIN = {"open", "fsync", "os.mkdir", "os.link", "os.rename", "os.remove"}
 
 
 def texts(index: Index) -> dict[str, str]:
-    assert index.lexical("pump valve", 9, None)
+    assert index.lexical("pump valve", 9, ALL)
     documents = [index.document(uri, None) for uri in index.states()]
     return {document.uri: document.text for document in documents if document is not None}
 

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from corpora import COLLECTION, Shelf
+from corpora import ALL, COLLECTION, Shelf
 from faults import SCALE, scratch
 from victims import COUNTER, KEPT, Said, commit_forever, holding, move_to, step_of, victim
 
@@ -38,7 +38,7 @@ def documents(shelf: Shelf, number: int) -> dict[str, str]:
     snapshot = Snapshot(fresh.folder, manifest, COLLECTION)
     try:
         found = {uri: snapshot.document(uri, None) for uri in snapshot.states()}
-        hits = snapshot.chunks([hit.ref for hit in snapshot.lexical("pump valve", 1000, None)])
+        hits = snapshot.chunks([hit.ref for hit in snapshot.lexical("pump valve", 1000, ALL)])
         assert {chunk.document for chunk in hits} == found.keys() - {COUNTER}
     finally:
         snapshot.close()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from corpora import Shelf
+from corpora import ALL, Shelf
 from faults import scratch
 from power import Event, History, Named, State, Synced, Tree, Written, make
 from victims import HISTORIES, Erase, Rollback, record_history, victim
@@ -80,7 +80,7 @@ def serves(folder: Path) -> Serves:
             return Serves({})
         index = reader.pin("c", OWNER)
         found = {uri: index.document(uri, None) for uri in index.states()}
-        words = index.lexical("pump valve leave", 99, None)
+        words = index.lexical("pump valve leave", 99, ALL)
         assert {chunk.document for chunk in index.chunks([c.ref for c in words])} == found.keys()
     except DomicileError as error:
         return Serves(str(error))

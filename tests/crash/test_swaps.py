@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from corpora import COLLECTION, EMBEDDER, Shelf
+from corpora import ALL, COLLECTION, EMBEDDER, Shelf
 from faults import scratch
 from victims import COUNTER, KEPT, commit_and_collect, holding, move_to, step_of, victim
 
@@ -54,9 +54,9 @@ class Readers:
             step = int(counter.text)
             question = rng.randrange(len(QUESTIONS))
             if turn % 2:
-                found = index.dense(VECTORS[question], 10, None)
+                found = index.dense(VECTORS[question], 10, ALL)
             else:
-                found = index.lexical(QUESTIONS[question], 10, None)
+                found = index.lexical(QUESTIONS[question], 10, ALL)
             hits = index.chunks([candidate.ref for candidate in found])
             assert len(hits) == 10
             assert all(chunks(step)[hit.id] == hit.text for hit in hits)

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from corpora import COLLECTION, REGIONS, TOOLS, Shelf, mail
+from corpora import ALL, COLLECTION, REGIONS, TOOLS, Shelf, mail
 
 from domicile import labels
-from domicile.domain import OWNER, Document, Sensitivity
+from domicile.domain import OWNER, Document, Scope, Sensitivity
 from domicile.errors import EmbedderMismatch, Forbidden, UnknownDocument
 from domicile.testing import HashEmbedder
 from domicile_ingest.documents import Documents, Upload
@@ -84,7 +84,7 @@ def test_a_run_narrows_what_was_put_when_the_collection_says_so(shelf: Shelf, so
     assert stored(shelf, "x").label.hosted
     assert shelf.ingest(source, own={"hosted": False, "groups": ["hr"]}).commit.generation == 3
     assert (stored(shelf, "x").label.hosted, stored(shelf, "x").label.groups) == (False, {"hr"})
-    assert shelf.reader().pin("c", OWNER).lexical("text", 5, frozenset({"staff"})) == []
+    assert shelf.reader().pin("c", OWNER).lexical("text", 5, Scope(frozenset({"staff"}))) == []
     assert shelf.ingest(source, own={"hosted": False, "groups": ["hr"]}).commit.generation == 3
     assert shelf.ingest(source).commit.generation == 4  # a wider collection widens nothing that was put
     assert stored(shelf, "x").label.groups == {"hr"}
@@ -147,7 +147,7 @@ def test_a_collection_is_reindexed_from_what_it_stores(shelf: Shelf, source: Pat
 
 
 def passages(index: object, uri: str) -> list[str]:
-    found = index.lexical("valve flange part api pumps", 50, None)  # type: ignore[attr-defined]
+    found = index.lexical("valve flange part api pumps", 50, ALL)  # type: ignore[attr-defined]
     return sorted(c.text for c in index.chunks([f.ref for f in found]) if c.document == uri)  # type: ignore[attr-defined]
 
 

@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from corpora import COLLECTION, EMBEDDER, REGIONS, TOOLS, Shelf, put
+from corpora import ALL, COLLECTION, EMBEDDER, REGIONS, TOOLS, Shelf, put
 
 from domicile import labels
-from domicile.domain import OWNER, Chunk, Collection, Document, Label, Sensitivity
+from domicile.domain import OWNER, Chunk, Collection, Document, Label, Scope, Sensitivity
 from domicile.errors import Cancelled, EmbedderMismatch, UsageError
 from domicile.ports import Index
 from domicile.testing import HashEmbedder
@@ -122,8 +122,8 @@ def test_a_document_that_cannot_be_read_keeps_its_text_but_no_wider_label(shelf:
     assert kept.text == "valve"
     assert (kept.label.sensitivity, kept.label.groups) == (Sensitivity.CONFIDENTIAL, frozenset({"hr"}))
     index = shelf.reader().pin("c", OWNER)
-    assert len(index.lexical("valve", 5, frozenset({"hr"}))) == 1
-    assert index.lexical("valve", 5, frozenset({"staff"})) == []
+    assert len(index.lexical("valve", 5, Scope(frozenset({"hr"})))) == 1
+    assert index.lexical("valve", 5, Scope(frozenset({"staff"}))) == []
     assert "b.txt" not in {chunk.document for chunk in found(index, "valve", frozenset({"staff"}))}
     assert "b.txt" in {chunk.document for chunk in found(index, "valve", frozenset({"hr"}))}
     assert shelf.ingest(source).commit.generation == 2
@@ -135,7 +135,7 @@ def test_a_document_that_cannot_be_read_keeps_its_text_but_no_wider_label(shelf:
 
 def found(index: Index, text: str, readers: frozenset[str]) -> list[Chunk]:
     vector = EMBEDDER.embed([text], "query")[0]
-    return index.chunks([candidate.ref for candidate in index.dense(vector, 9, readers)])
+    return index.chunks([candidate.ref for candidate in index.dense(vector, 9, Scope(readers))])
 
 
 def test_a_file_that_fails_for_its_name_or_kind_does_not_stop_the_rest(shelf: Shelf, source: Path) -> None:
@@ -308,7 +308,7 @@ def test_labels_come_from_rules_sidecar_front_matter_and_rows(shelf: Shelf, sour
     chunk = (
         shelf.reader()
         .pin("c", OWNER)
-        .chunks([c.ref for c in shelf.reader().pin("c", OWNER).lexical("pump", 9, None)])[0]
+        .chunks([c.ref for c in shelf.reader().pin("c", OWNER).lexical("pump", 9, ALL)])[0]
     )
     assert chunk.label == label(shelf, chunk.document)
 
@@ -394,8 +394,8 @@ def test_the_same_source_gives_the_same_index_again(source: Path, tmp_path: Path
         index = shelf.reader().pin("c", OWNER)
         answers.append(
             (
-                index.lexical("pump valve", 50, None),
-                index.dense(EMBEDDER.embed(["pump"], "query")[0], 50, None),
+                index.lexical("pump valve", 50, ALL),
+                index.dense(EMBEDDER.embed(["pump"], "query")[0], 50, ALL),
                 index.states(),
             )
         )

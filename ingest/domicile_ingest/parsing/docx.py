@@ -18,6 +18,7 @@ from domicile_ingest.parsing.docx_lists import Numbering
 from domicile_ingest.parsing.markdown import first_heading
 from domicile_ingest.parsing.markdown_table import Grid, table
 from domicile_ingest.parsing.parsed import Parsed, clean, one_line, stem
+from domicile_ingest.parsing.properties import of_office
 
 if TYPE_CHECKING:
     from docx.document import Document
@@ -48,11 +49,12 @@ def parse_docx(name: str, data: bytes) -> Parsed:
         document = _open(data)
         text = clean("\n\n".join(_Walker(document).blocks(document.element.body, 0)))
         title = one_line(document.core_properties.title or "")
+        metadata = of_office(document.part.package)
     except (DocumentError, MemoryError, RecursionError):
         raise
     except Exception as error:  # python-docx lets out whatever zipfile, lxml and its own lookups raise
         raise DocumentError("broken", f"the Word document cannot be read: {type(error).__name__}") from error
-    return Parsed(first_heading(text) or title or stem(name), text, markdown=True)
+    return Parsed(first_heading(text) or title or stem(name), text, markdown=True, metadata=metadata)
 
 
 def _open(data: bytes) -> Document:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 
 from domicile.errors import DocumentError
+from domicile.metadata import Metadata, read
 from domicile_ingest.parsing.attachments import Attachments
 from domicile_ingest.parsing.html import read_page
 from domicile_ingest.parsing.parsed import Parsed, clean, one_line, stem
 
 _MAX_HEADER = 10_000
+_MAX_DATE = 100
+_ADDRESS = re.compile(r"[^\s<>()\[\],;:\"@]{1,64}@[^\s<>()\[\],;:\"@]{1,255}")
 _SIGNED_DATA = bytes.fromhex("2a864886f70d010702")
 
 
@@ -71,7 +77,26 @@ class Mail:
         title = one_line(self.subject) or stem(name)
         if not text and attachments:  # what it carries must not be lost with it
             text = title
-        return Parsed(title, text, any(body.markdown for body in bodies), attachments=attachments)
+        markdown = any(body.markdown for body in bodies)
+        return Parsed(title, text, markdown, attachments=attachments, metadata=self._metadata())
+
+    def _metadata(self) -> Metadata:
+        said = {name: value[:_MAX_HEADER] for name, value in self.headers}
+        people = {name.lower(): _mailboxes(said.get(name, "")) for name in ("From", "To", "Cc")}
+        return read({**people, "date": _moment(said.get("Date", ""))})
+
+
+def _mailboxes(header: str) -> list[str]:
+    """The addresses in lower case, in which they are equal; where there is none, the names."""
+    found = [address.lower() for address in _ADDRESS.findall(header)]
+    return found or list(filter(None, [" ".join(header.split())]))
+
+
+def _moment(header: str) -> datetime | None:
+    try:
+        return parsedate_to_datetime(header[:_MAX_DATE])
+    except Exception:  # its parser lets out what its lookups raise, and mails say "today" or nothing
+        return None
 
 
 def sealed_by(kind: str, data: bytes) -> DocumentError | None:

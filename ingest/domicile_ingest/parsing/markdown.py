@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from domicile.metadata import read
 from domicile_ingest.parsing.parsed import Parsed, clean, one_line, stem
 from domicile_ingest.parsing.structure import heading_words
 from domicile_ingest.parsing.text import decode
@@ -24,7 +25,7 @@ class _Unreadable(Exception):
 
 
 def parse_markdown(name: str, data: bytes) -> Parsed:
-    """A Markdown file, its title and the label that its front matter declares."""
+    """A Markdown file, with title, label and metadata from its front matter."""
     return markdown(stem(name), clean(decode(data)))
 
 
@@ -42,10 +43,12 @@ def markdown(fallback: str, text: str) -> Parsed:
     except _Unreadable as error:
         label = _malformed(str(error)) if _NAMES_DOMICILE.search(front) else None
         return Parsed(first_heading(body) or fallback, text, markdown=True, label=label)
-    title = values.get("title")
-    given = one_line(str(title)) if isinstance(title, str | int | float) else ""
+    declared = values.get("title")
+    given = one_line(str(declared)) if isinstance(declared, str | int | float) else ""
     body = clean(body)
-    return Parsed(given or first_heading(body) or fallback, body, markdown=True, label=_label(values))
+    metadata = read({key: value for key, value in values.items() if key != "title" and not _claims(key)})
+    title = given or first_heading(body) or fallback
+    return Parsed(title, body, markdown=True, label=_label(values), metadata=metadata)
 
 
 def first_heading(text: str) -> str | None:
@@ -84,7 +87,7 @@ def _malformed(reason: str) -> Mapping[str, object]:
 
 def _label(values: Mapping[Any, object]) -> Mapping[str, object] | None:
     """The declared label. Whatever names ``domicile`` and is not exactly a label is malformed, never ignored."""
-    claims = [key for key in values if isinstance(key, str) and key.strip().casefold() == "domicile"]
+    claims = [key for key in values if _claims(key)]
     if not claims:
         return None
     block = values[claims[0]]
@@ -94,6 +97,10 @@ def _label(values: Mapping[Any, object]) -> Mapping[str, object] | None:
     if not isinstance(label, dict) or not all(isinstance(key, str) for key in label):
         return _malformed("domicile.label: a table is needed")
     return label
+
+
+def _claims(key: object) -> bool:
+    return isinstance(key, str) and key.strip().casefold() == "domicile"
 
 
 def _load(front: str) -> Mapping[Any, object]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from domicile.domain import Layout, Page
 from domicile.errors import DocumentError
+from domicile.metadata import NOTHING, Metadata
 
 MAX_CHARACTERS = 20_000_000
 """Longer texts are refused: the index is made for documents, not for dumps."""
@@ -41,6 +42,7 @@ class Parsed:
         table: whether every line is a row of one table, the first its header (CSV and TSV keep their own notation,
             so that a quote of a row is found in the file).
         attachments: files that lie inside this one, in order, to be parsed as documents of their own.
+        metadata: what filters can ask for, beside title and label.
     """
 
     title: str
@@ -50,6 +52,7 @@ class Parsed:
     label: Mapping[str, object] | None = None
     table: bool = False
     attachments: tuple[Attachment, ...] = ()
+    metadata: Metadata = NOTHING
 
     @property
     def layout(self) -> Layout:

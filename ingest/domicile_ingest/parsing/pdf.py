@@ -13,6 +13,7 @@ from domicile.errors import DocumentError
 from domicile_ingest.parsing.markdown import first_heading
 from domicile_ingest.parsing.parsed import MAX_CHARACTERS, Parsed, clean, one_line, stem
 from domicile_ingest.parsing.pdf_layout import HYPHEN, Cell, Line, lay_out
+from domicile_ingest.parsing.properties import pdf_date, said
 
 if TYPE_CHECKING:
     from pypdfium2 import PdfDocument
@@ -54,7 +55,10 @@ def parse_pdf(name: str, data: bytes) -> Parsed:
         if count > _MAX_PAGES:
             raise DocumentError("too_large", f"the PDF has {count:,} pages; {_MAX_PAGES:,} are allowed: split it")
         pages = [lines for lines in _pages(document, count)]
-        declared = one_line(str(document.get_metadata_value("Title") or ""))
+        declared, author, created, modified = (
+            one_line(str(document.get_metadata_value(key) or ""))
+            for key in ("Title", "Author", "CreationDate", "ModDate")
+        )
     except pypdfium2.PdfiumError as error:
         raise DocumentError("broken", f"the PDF is damaged: {error}") from error
     finally:
@@ -64,7 +68,9 @@ def parse_pdf(name: str, data: bytes) -> Parsed:
             "no_text", f"the PDF has {count} page(s) and no text layer, as scans do: run OCR on it first"
         )
     text, ranges = lay_out(pages)
-    return Parsed(_title(text, ranges[0], declared) or stem(name), text, markdown=True, pages=ranges)
+    metadata = said(author, pdf_date(created), pdf_date(modified))
+    title = _title(text, ranges[0], declared) or stem(name)
+    return Parsed(title, text, markdown=True, pages=ranges, metadata=metadata)
 
 
 def _title(text: str, cover: Page, declared: str) -> str:

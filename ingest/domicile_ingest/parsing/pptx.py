@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from domicile.domain import Page
 from domicile.errors import DocumentError
+from domicile.metadata import Metadata
 from domicile_ingest.parsing.chart import chart_blocks
 from domicile_ingest.parsing.markdown_table import Grid, table
 from domicile_ingest.parsing.parsed import MAX_CHARACTERS, Parsed, clean, one_line, stem
 from domicile_ingest.parsing.pptx_text import A, P, Paragraphs, fold, text_of
+from domicile_ingest.parsing.properties import of_office
 
 if TYPE_CHECKING:
     from pptx.presentation import Presentation
@@ -41,13 +43,13 @@ _JUNK_TITLE = re.compile(r"(?:powerpoint[ -]pr[äe]sentation|presentation|slide 
 def parse_pptx(name: str, data: bytes) -> Parsed:
     """A presentation as Markdown, a page a slide; comments and what the slide master repeats are left out."""
     try:
-        title, slides = _read(data)
+        title, slides, metadata = _read(data)
     except (DocumentError, MemoryError, RecursionError):
         raise
     except Exception as error:  # python-pptx lets out whatever zipfile, lxml and its own lookups raise
         raise DocumentError("broken", f"the presentation cannot be read: {type(error).__name__}") from error
     text = "\n\n".join(filter(None, slides))
-    return Parsed(title or stem(name), text, markdown=True, pages=tuple(_pages(slides)))
+    return Parsed(title or stem(name), text, markdown=True, pages=tuple(_pages(slides)), metadata=metadata)
 
 
 def _pages(slides: list[str]) -> Iterator[Page]:
@@ -59,7 +61,7 @@ def _pages(slides: list[str]) -> Iterator[Page]:
         yield Page(number, start, end)
 
 
-def _read(data: bytes) -> tuple[str, list[str]]:
+def _read(data: bytes) -> tuple[str, list[str], Metadata]:
     import pptx
 
     presentation: Presentation = pptx.Presentation(io.BytesIO(data))
@@ -81,9 +83,10 @@ def _read(data: bytes) -> tuple[str, list[str]]:
         if characters > MAX_CHARACTERS:
             raise DocumentError("too_large", f"the slides have more than {MAX_CHARACTERS:,} characters: split the file")
         slides.append(words)
+    metadata = of_office(presentation.part.package)
     declared = one_line(presentation.core_properties.title or "")
     first = one_line(titles[0]) if titles else ""
-    return first or ("" if _JUNK_TITLE.fullmatch(declared) else declared), slides
+    return first or ("" if _JUNK_TITLE.fullmatch(declared) else declared), slides, metadata
 
 
 class _Slide:

@@ -3,8 +3,9 @@
     frame    "dsf1", length of the header (4 bytes), length of the body (8 bytes), header, body
     request  {"ticket", "name"}; the body is the file
     reply    {"ready": {wall: null, or why it is missing}}, once
-             {"ticket", "title", "markdown", "table", "pages", "label", "text": bytes,
-             "attachments": [[name, bytes], …]}; the body is the text in UTF-8 and then the attachments
+             {"ticket", "title", "markdown", "table", "pages", "label", "metadata": [[field, value], …],
+             "remarks": [line, …], "text": bytes, "attachments": [[name, bytes], …]}; the body is the text in UTF-8
+             and then the attachments
              {"ticket", "refused": kind, "reason"}
 
     the exit status OUT_OF_MEMORY says the rest
@@ -21,6 +22,7 @@ from collections.abc import Mapping, Sequence
 
 from domicile.domain import Page
 from domicile.errors import DocumentError
+from domicile.metadata import MAX_REMARKS, Metadata, read
 from domicile_ingest.parsing.parsed import Attachment, Parsed, clean, one_line
 
 OUT_OF_MEMORY = 77
@@ -82,6 +84,8 @@ def reply(ticket: str, parsed: Parsed) -> list[bytes]:
         "label": _plain(parsed.label),
         "text": len(text),
         "attachments": [[attachment.name, len(attachment.data)] for attachment in parsed.attachments],
+        "metadata": parsed.metadata.values,
+        "remarks": parsed.metadata.remarks,
     }
     return frame(header, [text, *(attachment.data for attachment in parsed.attachments)])
 
@@ -119,6 +123,7 @@ def parsed_of(ticket: str, header: Header, body: bytes) -> Parsed:
         label=_table(header.get("label")),
         table=_boolean(header.get("table")),
         attachments=_cut(header, body, sizes[0]),
+        metadata=_metadata(header),
     )
 
 
@@ -148,6 +153,19 @@ def _cut(header: Header, body: bytes, start: int) -> tuple[Attachment, ...]:
         found.append(Attachment(name, body[start : start + size]))
         start += size
     return tuple(found)
+
+
+def _metadata(header: Header) -> Metadata:
+    fields: dict[str, list[object]] = {}
+    for name, value in _rows(header.get("metadata"), 2):
+        fields.setdefault(str(name), []).append(value)
+    remarks = header.get("remarks")
+    if not isinstance(remarks, list) or len(remarks) > MAX_REMARKS + 1:
+        raise BadFrame("no list of remarks")
+    found = read(fields)
+    if found.remarks or [list(pair) for pair in found.values] != header["metadata"]:
+        raise BadFrame("the metadata is not in its one form")
+    return Metadata(found.values, tuple(_line(remark) for remark in remarks))
 
 
 def _pages(value: object, length: int) -> tuple[Page, ...]:

@@ -5,21 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from domicile.adapters.approximation import Approximation
 from domicile.adapters.compaction import Compaction, Size
-from domicile.adapters.generations import Generations
-from domicile.adapters.manifest import Counts, EmbedderEntry, FileEntry, Manifest, SegmentEntry
+from domicile.adapters.generations import KINDS, Generations
+from domicile.adapters.inverted_file import Approximator
+from domicile.adapters.manifest import (
+    ApproximateEntry,
+    Counts,
+    EmbedderEntry,
+    FileEntry,
+    Manifest,
+    SegmentEntry,
+    TuningEntry,
+)
 from domicile.adapters.segment_writer import SegmentWriter
-from domicile.adapters.snapshot import Snapshot, ref_of
+from domicile.adapters.snapshot import Snapshot
 from domicile.adapters.tantivy import LexicalWriter
 from domicile.adapters.vector_journal import VectorJournal, text_hash
-from domicile.domain import Collection, Document, Label
+from domicile.adapters.visible import ref_of
+from domicile.domain import Collection, Document, Label, Tuning
 from domicile.errors import IndexDamaged, UnknownDocument, UnknownGeneration
 from domicile.files import fsync_path
 from domicile.ports import Commit, DocumentState, NewChunk, Vectors
@@ -43,17 +54,23 @@ class Start:
     rebuild: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """When segments are merged, and when their vectors get an inverted file."""
+
+    compaction: Compaction = field(default_factory=Compaction)
+    approximation: Approximation = field(default_factory=Approximation)
+
+
 class Change:
     """``ports.IndexChange``. Files are written as it goes on; only ``commit`` makes them part of a generation."""
 
-    def __init__(
-        self, start: Start, journal: VectorJournal, compaction: Compaction, now: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, start: Start, journal: VectorJournal, policies: Policies, now: Callable[[], datetime]) -> None:
         self._generations, self._parent = start.generations, start.parent
         self._collection, self._embedder = start.collection, start.embedder
         self._rebuild = start.rebuild
         self._journal = journal
-        self._compaction = compaction
+        self._policies = policies
         self._now = now
         self._number = self._generations.next_number()
         self._id = f"{self._number:06d}"
@@ -71,6 +88,7 @@ class Change:
             self._parent is not None and self._parent.manifest.language != self._collection.language
         )
         self._begun = False
+        self._tuning = self._parent.tuning if self._parent is not None else Tuning()
 
     @property
     def current(self) -> Commit | None:
@@ -161,8 +179,12 @@ class Change:
     def restore(self, uri: str) -> None:
         self._erased -= {erased_hash(container) for container in containers(uri)}
 
+    def tune(self, tuning: Tuning) -> None:
+        self._tuning = tuning
+
     def commit(self) -> Commit:
-        if not self._begun and not self._fresh_lexical:
+        tuned = self._parent is not None and self._tuning != self._parent.tuning
+        if not self._begun and not self._fresh_lexical and not tuned:
             if self._parent is not None:
                 self._generations.restore_current(self._parent.manifest)
             self._journal.clear()
@@ -189,7 +211,7 @@ class Change:
     def _open_segments(self) -> SegmentWriter:
         if self._segments is None:
             folder = self._generations.folder / "segments"
-            rows = self._compaction.segment_rows
+            rows = self._policies.compaction.segment_rows
             self._begun = True
             self._segments = SegmentWriter(folder, self._number, self._embedder.dimensions, rows)
         return self._segments
@@ -228,9 +250,10 @@ class Change:
             self._index_kept(segments)
         segments += self._segments.seal() if self._segments is not None else []
         chunks = sum(segment.rows - segment.dead for segment in segments)
-        self._open_lexical().commit(chunks)
-        lexical = f"lexical/{self._id}"
+        lexical = self._commit_lexical(chunks)
+        approximate = self._approximate(segments)
         files = [name for segment in segments for name in segment.files]
+        files += [approximate.file] if approximate is not None else []
         files += sorted(f"{lexical}/{path.name}" for path in (folder / lexical).iterdir())
         known = self._parent.manifest.files if self._parent is not None else {}
         entries = {name: known.get(name) or self._make_durable(folder / name) for name in files}
@@ -238,7 +261,7 @@ class Change:
         for place in [
             *new,
             folder / lexical,
-            *(folder / kind for kind in ("segments", "lexical", "tombstones")),
+            *(folder / kind for kind in KINDS),
             folder,
         ]:
             fsync_path(place)
@@ -252,12 +275,30 @@ class Change:
             embedder=self._embedder,
             language=self._collection.language,
             segments=tuple(segments),
+            approximate=approximate,
             lexical=lexical,
             counts=Counts(documents=len(self._surviving()) + len(self._new), chunks=chunks),
             floor=self._floor,
             erased=tuple(sorted(self._erased)),
+            tuning=TuningEntry.of(self._tuning),
             files=entries,
         )
+
+    def _commit_lexical(self, chunks: int) -> str:
+        """The lexical folder of the new generation: the parent's where no word changed."""
+        if self._lexical is None and self._parent is not None and not self._fresh_lexical:
+            return self._parent.manifest.lexical
+        self._open_lexical().commit(chunks)
+        return f"lexical/{self._id}"
+
+    def _approximate(self, segments: Sequence[SegmentEntry]) -> ApproximateEntry | None:
+        """The inverted file of the new generation, if it is large enough for one."""
+        parent = None if self._parent is None or self._rebuild else self._parent.manifest.approximate
+        if parent is not None and not self._rewritten.isdisjoint(part.number for part in parent.segments):
+            parent = None  # it holds codes of what is being erased
+        folder, dimensions = self._generations.folder, self._embedder.dimensions
+        approximator = Approximator(folder, self._policies.approximation, dimensions, self._collection.recall)
+        return approximator.renew(segments, parent, f"dense/{self._id}.faiss")
 
     def _surviving(self) -> list[str]:
         """The documents of the parent that were neither deleted nor put again."""
@@ -275,7 +316,7 @@ class Change:
             if live:
                 sizes.append(Size(entry.number, entry.rows, live))
         written = self._segments.rows if self._segments is not None else 0
-        chosen = self._compaction.choose(sizes, written) | self._rewritten
+        chosen = self._policies.compaction.choose(sizes, written) | self._rewritten
         for uri in surviving:
             state, segment, _ = self._places[uri]
             if segment in chosen:

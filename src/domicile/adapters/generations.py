@@ -29,6 +29,9 @@ from domicile.files import FileInUse, HashMemory, fsync_path, hold, make_folders
 logger = logging.getLogger(__name__)
 
 
+KINDS = ("segments", "dense", "lexical", "tombstones")
+"""The folders of what manifests name."""
+
 PATIENCE = 5
 """How often a reader that was overtaken by commits starts over."""
 
@@ -337,7 +340,8 @@ class Generations:
                 continue
             named |= {segment.folder for segment in manifest.segments} | {manifest.lexical}
             named |= {segment.tombstones for segment in manifest.segments if segment.tombstones}
-        for kind in ("segments", "lexical", "tombstones"):
+            named |= {manifest.approximate.file} if manifest.approximate is not None else set()
+        for kind in KINDS:
             unnamed = [
                 path
                 for path in (self.folder / kind).iterdir()
@@ -352,10 +356,10 @@ class Generations:
 
     def prepare(self) -> None:
         """Make the folders of a new collection."""
-        for kind in ("generations", "segments", "lexical", "tombstones"):
+        for kind in ("generations", *KINDS):
             make_folders(self.folder / kind)
 
 
 def _written_by(name: str) -> float:
-    """The number of the change that wrote a segment, a lexical folder or tombstones; every name begins with it."""
+    """The number of the change that wrote a thing; every name begins with it."""
     return int(name[:6]) if re.match("[0-9]{6}", name) else inf

@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from domicile.adapters.change import Change, Start
-from domicile.adapters.compaction import Compaction
+from domicile.adapters.change import Change, Policies, Start
 from domicile.adapters.generations import Generations
 from domicile.adapters.manifest import EmbedderEntry
 from domicile.adapters.snapshot import Snapshot
@@ -26,7 +25,7 @@ RELEASE_SECONDS = 10.0
 """How long an erasure waits for readers to let go of older generations."""
 
 
-DEFAULT = Compaction()
+DEFAULT = Policies()
 
 
 class LocalIndexWriter:
@@ -44,14 +43,14 @@ class LocalIndexWriter:
         hashes: HashMemory,
         cache: Path,
         keep: int = 10,
-        compaction: Compaction = DEFAULT,
+        policies: Policies = DEFAULT,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._root = root
         self._cache = cache
         self._hashes = hashes
         self._keep = keep
-        self._compaction = compaction
+        self._policies = policies
         self._now = now
 
     @contextmanager
@@ -68,7 +67,7 @@ class LocalIndexWriter:
                 entry = _embedder_of(parent, embedder, collection, rebuild)
                 journal = VectorJournal(self._cache / collection.name, entry.fingerprint, entry.dimensions)
                 change = Change(
-                    Start(generations, parent, collection, entry, rebuild), journal, self._compaction, self._now
+                    Start(generations, parent, collection, entry, rebuild), journal, self._policies, self._now
                 )
                 try:
                     yield change

@@ -9,6 +9,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from domicile.domain import EvidenceCurve, FusionWeights, Tuning
 from domicile.errors import IndexDamaged
 
 _Strict = ConfigDict(extra="forbid", frozen=True)
@@ -78,6 +79,71 @@ class Counts(BaseModel):
     chunks: int = Field(ge=0)
 
 
+class EffortEntry(BaseModel):
+    """How far to search where a filter lets this share of the rows through, and the recall@10 measured then."""
+
+    model_config = _Strict
+    fraction: float = Field(gt=0, le=1)
+    probes: int = Field(ge=1)
+    recall: float = Field(ge=0, le=1)
+
+
+class CoveredSegment(BaseModel):
+    model_config = _Strict
+    id: str = Field(pattern=r"^[0-9]{6}(-[0-9]{2})?$")
+    rows: int = Field(ge=1)
+
+    @property
+    def number(self) -> int:
+        return segment_number(self.id)
+
+
+class ApproximateEntry(BaseModel):
+    """The inverted file over most vectors of a generation; what it does not cover is searched exactly.
+
+    Attributes:
+        trained: living rows when its centroids were learnt.
+        segments: whose rows it holds, in this order; one that is no part of the generation any more is passed over.
+        efforts: by share of rows that a filter lets through, descending; below the last one search is exact.
+    """
+
+    model_config = _Strict
+    file: str = Field(pattern=r"^dense/[0-9]{6}\.faiss$")
+    trained: int = Field(ge=1)
+    target: float
+    segments: tuple[CoveredSegment, ...]
+    efforts: tuple[EffortEntry, ...] = Field(min_length=1)
+
+    @property
+    def rows(self) -> int:
+        return sum(segment.rows for segment in self.segments)
+
+
+class TuningEntry(BaseModel):
+    """What ``eval tune`` fitted; ``None`` stands for the shipped numbers."""
+
+    model_config = _Strict
+    dense: float | None = Field(default=None, ge=0, le=1)
+    evidence: tuple[float, ...] | None = None
+    curve: tuple[tuple[float, float, float], ...] = ()
+
+    @classmethod
+    def of(cls, tuning: Tuning) -> Self:
+        fusion, evidence = tuning.fusion, tuning.evidence
+        return cls(
+            dense=None if fusion is None else fusion.dense,
+            evidence=None if evidence is None else evidence.coefficients,
+            curve=() if evidence is None else evidence.curve,
+        )
+
+    @property
+    def tuning(self) -> Tuning:
+        return Tuning(
+            None if self.dense is None else FusionWeights(self.dense),
+            None if self.evidence is None else EvidenceCurve(self.evidence, self.curve),
+        )
+
+
 class Manifest(BaseModel):
     """One generation. Paths are relative to the collection's folder.
 
@@ -87,7 +153,7 @@ class Manifest(BaseModel):
     """
 
     model_config = _Strict
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     collection: str
     generation: int = Field(ge=1)
     parent: int | None
@@ -96,10 +162,12 @@ class Manifest(BaseModel):
     embedder: EmbedderEntry
     language: str
     segments: tuple[SegmentEntry, ...]
+    approximate: ApproximateEntry | None = None
     lexical: str = Field(pattern="^lexical/[0-9]{6}$")
     counts: Counts
     floor: int = Field(default=1, ge=1)
     erased: tuple[str, ...] = ()
+    tuning: TuningEntry = TuningEntry()
     files: dict[str, FileEntry]
 
     @field_validator("files")
@@ -115,6 +183,8 @@ class Manifest(BaseModel):
     def _whole(self) -> Self:
         """What is opened must be hashed, and ancestors come before."""
         opened = {name for segment in self.segments for name in segment.files} | {f"{self.lexical}/meta.json"}
+        if self.approximate is not None:
+            opened.add(self.approximate.file)
         if unhashed := sorted(opened - self.files.keys()):
             raise ValueError(f"{unhashed[0]!r} has no hash")
         if self.parent is not None and self.parent >= self.generation:
@@ -136,7 +206,7 @@ class Manifest(BaseModel):
         try:
             body = json.loads(data)
             claimed = body.pop("sha256")
-            if body["format"] == 1:
+            if body["format"] in (1, 2):
                 raise IndexDamaged(
                     f"{name}: was written by an earlier version: remove {PurePosixPath(name).parent.parent} and ingest again"
                 )

@@ -5,35 +5,31 @@ A chunk's number (``ref``) is its segment's number and its row there, so it mean
 
 from __future__ import annotations
 
-import heapq
 import os
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from domicile.adapters.faiss import VectorFile
+from domicile import filters
+from domicile.adapters.dense import Dense, Reach
+from domicile.adapters.faiss import ApproximateFile, VectorFile
+from domicile.adapters.inverted_file import living_rows
 from domicile.adapters.manifest import Manifest, SegmentEntry
 from domicile.adapters.sqlite import ChunkStore
 from domicile.adapters.tantivy import LexicalFolder
-from domicile.domain import Candidate, Chunk, Collection, Document
+from domicile.adapters.visible import ROW, ROW_BITS, Visible, ref_of
+from domicile.domain import Candidate, Chunk, Collection, Document, Scope, Tuning
 from domicile.errors import IndexDamaged
 from domicile.ports import DocumentState, NewChunk, Vectors
 from domicile.uris import is_erased
 
-ROW_BITS = 32
-_ROW = (1 << ROW_BITS) - 1
-REMEMBERED_READERS = 64
-"""Bitmaps kept for distinct sets of groups; beyond it they are made anew, a millisecond per million rows."""
-
-
-def ref_of(segment: int, row: int) -> int:
-    """The number of a chunk: of its segment, and its row there."""
-    return segment << ROW_BITS | row
+REMEMBERED_SCOPES = 64
+"""Scopes whose bitmaps are kept; those of others are made anew, some milliseconds for a million rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +48,7 @@ def open_segment(folder: Path, entry: SegmentEntry, dimensions: int) -> Segment:
     Raises:
         IndexDamaged: its files disagree with each other.
     """
-    alive = np.ones(entry.rows, dtype=bool)
-    if entry.tombstones is not None:
-        bits = np.frombuffer((folder / entry.tombstones).read_bytes(), dtype=np.uint8)
-        alive = ~np.unpackbits(bits, count=entry.rows, bitorder="little").astype(bool)
+    alive = living_rows(folder, entry)
     if int((~alive).sum()) != entry.dead:
         raise IndexDamaged(
             f"{folder / str(entry.tombstones)}: strikes out {int((~alive).sum())} rows, expected {entry.dead}"
@@ -84,7 +77,10 @@ class Snapshot:
             entry.number: open_segment(folder, entry, manifest.embedder.dimensions) for entry in manifest.segments
         }
         self._lexical = LexicalFolder(folder / manifest.lexical, manifest.language)
-        self._masks: dict[tuple[int, frozenset[str] | None], NDArray[np.bool_] | None] = {}
+        entry = manifest.approximate
+        approximate = None if entry is None else (entry, ApproximateFile(folder / entry.file, entry.rows))
+        self._dense = Dense({number: segment.vectors for number, segment in self._segments.items()}, approximate)
+        self._scopes: dict[Scope, tuple[Visible, Reach]] = {}
         self._lock = threading.Lock()
         alive = sum(int(segment.alive.sum()) for segment in self._segments.values())
         if not alive == manifest.counts.chunks == self._lexical.chunks:
@@ -105,21 +101,30 @@ class Snapshot:
     def fingerprint(self) -> str:
         return self.manifest.embedder.fingerprint
 
-    def dense(self, vector: Vectors, k: int, readers: frozenset[str] | None) -> list[Candidate]:
-        found = (
-            Candidate(ref_of(number, row), score)
-            for number, segment in self._segments.items()
-            for row, score in segment.vectors.search(vector, k, self._allowed(number, readers))
-        )
-        return heapq.nsmallest(k, found, key=lambda candidate: (-candidate.score, candidate.ref))
+    @property
+    def tuning(self) -> Tuning:
+        return self.manifest.tuning.tuning
 
-    def lexical(self, question: str, k: int, readers: frozenset[str] | None) -> list[Candidate]:
-        return [Candidate(ref, score) for ref, score in self._lexical.search(question, k, readers)]
+    def dense(self, vector: Vectors, k: int, scope: Scope) -> list[Candidate]:
+        return self._dense.search(vector, k, self._seen(scope)[1])
+
+    def exact(self, vector: Vectors, k: int, scope: Scope) -> list[Candidate]:
+        """What ``dense`` approximates: every vector is compared."""
+        return self._dense.search(vector, k, replace(self._seen(scope)[1], probes=None))
+
+    def cosines(self, vector: Vectors, refs: Sequence[int]) -> list[float]:
+        found: list[float] = self._dense.cosines(vector, refs).tolist()
+        return found
+
+    def lexical(self, question: str, k: int, scope: Scope) -> list[Candidate]:
+        # groups are a clause of the query; what else the scope asks is a bitmap
+        allowed = self._seen(scope)[0] if scope.conditions else None
+        return [Candidate(ref, score) for ref, score in self._lexical.search(question, k, scope.readers, allowed)]
 
     def chunks(self, refs: Sequence[int]) -> list[Chunk]:
         rows: dict[int, list[int]] = {}
         for ref in refs:
-            rows.setdefault(ref >> ROW_BITS, []).append(ref & _ROW)
+            rows.setdefault(ref >> ROW_BITS, []).append(ref & ROW)
         found = {
             ref_of(number, row): chunk
             for number, wanted in rows.items()
@@ -154,7 +159,7 @@ class Snapshot:
         found: dict[bytes, Vectors] = {}
         for segment in self._segments.values():
             rows = segment.store.rows_with([text_hash for text_hash in hashes if text_hash not in found])
-            found.update(zip(rows, segment.vectors.rows(rows.values()), strict=True))
+            found.update(zip(rows, segment.vectors.rows(list(rows.values())), strict=True))
         return found
 
     def held(self) -> Iterator[tuple[str, int]]:
@@ -196,17 +201,37 @@ class Snapshot:
         if self._release is not None:
             self._release()
 
-    def _allowed(self, number: int, readers: frozenset[str] | None) -> NDArray[np.bool_] | None:
-        """The rows of a segment that may be found; ``None`` where that is all of them."""
-        key = (number, readers)
+    def _seen(self, scope: Scope) -> tuple[Visible, Reach]:
+        """What a scope may find; remembered, since making it looks at every document.
+
+        Raises:
+            InvalidRequest: a condition names a field that nothing has which these readers may see.
+        """
         with self._lock:
-            if key in self._masks:
-                return self._masks[key]
-        segment = self._segments[number]
-        mask = segment.alive & segment.store.readable(readers)
-        allowed = None if mask.all() else mask
+            if (known := self._scopes.get(scope)) is not None:
+                return known
+        if scope.conditions:
+            self._check(scope)
+        visible = Visible({number: _mask(segment, scope) for number, segment in self._segments.items()})
+        seen = visible, self._dense.reach(visible)
         with self._lock:
-            if len(self._masks) >= REMEMBERED_READERS * len(self._segments):
-                self._masks.clear()
-            self._masks[key] = allowed
-        return allowed
+            if len(self._scopes) >= REMEMBERED_SCOPES:
+                self._scopes.pop(next(iter(self._scopes)))
+            self._scopes[scope] = seen
+        return seen
+
+    def _check(self, scope: Scope) -> None:
+        """Compare the conditions with the fields that there are; of what is hidden or deleted none is known."""
+        asked = [condition.field for condition in scope.conditions]
+        known: dict[str, frozenset[filters.Kind]] = {}
+        for segment in self._segments.values():
+            readable = segment.alive & segment.store.readable(scope.readers)
+            for name, kinds in segment.store.fields(readable, asked).items():
+                known[name] = known.get(name, frozenset()) | kinds
+        filters.check(scope.conditions, known)
+
+
+def _mask(segment: Segment, scope: Scope) -> NDArray[np.bool_]:
+    """The rows of a segment that may be found."""
+    mask = segment.alive & segment.store.readable(scope.readers)
+    return mask & segment.store.matching(scope.conditions, scope.readers) if scope.conditions else mask

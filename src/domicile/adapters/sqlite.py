@@ -6,30 +6,39 @@ import json
 import sqlite3
 import weakref
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from array import array
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from domicile import labels
-from domicile.domain import Chunk, Document, Label, Layout, Page
+from domicile import filters, labels
+from domicile.domain import Chunk, Condition, Document, Label, Layout, Page, Scalar
 from domicile.errors import IndexDamaged
 from domicile.files import write_refused
+from domicile.metadata import comparable
 from domicile.ports import DocumentState, NewChunk
 
 _SCHEMA = """
 PRAGMA page_size = 8192;
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 CREATE TABLE labels (id INTEGER PRIMARY KEY, record TEXT NOT NULL UNIQUE);
 CREATE TABLE documents (
     id INTEGER PRIMARY KEY, uri TEXT NOT NULL UNIQUE, origin TEXT NOT NULL, title TEXT NOT NULL, digest TEXT NOT NULL,
-    state TEXT NOT NULL, label INTEGER NOT NULL REFERENCES labels, text BLOB NOT NULL,
-    layout TEXT NOT NULL, first INTEGER NOT NULL, rows INTEGER NOT NULL);
+    state TEXT NOT NULL, label INTEGER NOT NULL REFERENCES labels, first INTEGER NOT NULL, rows INTEGER NOT NULL,
+    metadata TEXT NOT NULL, layout TEXT NOT NULL, text BLOB NOT NULL);
+CREATE TABLE fields (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE metadata (
+    field INTEGER NOT NULL REFERENCES fields, value NOT NULL, document INTEGER NOT NULL REFERENCES documents,
+    PRIMARY KEY (field, value, document)) WITHOUT ROWID;
+CREATE TABLE arrays (name TEXT PRIMARY KEY, data BLOB NOT NULL);
 CREATE TABLE chunks (
     row INTEGER PRIMARY KEY, document INTEGER NOT NULL REFERENCES documents, ordinal INTEGER NOT NULL,
     heading TEXT NOT NULL, page INTEGER,
@@ -38,6 +47,12 @@ CREATE TABLE chunks (
 """
 _LOOKUPS = 500
 """Values of one query: SQLite allows more, and plans long lists slowly."""
+_ARRAYS = ("labels", "rows")
+"""Numbers of every document in order, each array as one value: a segment opens without reading its documents."""
+_KNOWN_FIELDS = 10_000
+_FIELD = "field = (SELECT id FROM fields WHERE name = ?)"
+_NUMBERS, _TEXTS = "value < ''", "value >= ''"
+"""Every text sorts behind every number."""
 
 
 class ChunkStoreWriter:
@@ -54,6 +69,8 @@ class ChunkStoreWriter:
             self._connection.executescript(_SCHEMA)
             self._connection.execute("BEGIN")
         self._labels: dict[Label, int] = {}
+        self._fields: dict[str, int] = {}
+        self._arrays = {name: array("i") for name in _ARRAYS}
         self.rows = 0
         self.documents = 0
 
@@ -61,8 +78,9 @@ class ChunkStoreWriter:
         """Add a document and its chunks with the hashes of what was embedded; returns the row of the first one."""
         first, number = self.rows, self.documents
         with self._writing():
+            label = self._label(document.label)
             self._connection.execute(
-                "INSERT INTO documents VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+                "INSERT INTO documents VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
                 (
                     number,
                     document.uri,
@@ -70,12 +88,17 @@ class ChunkStoreWriter:
                     document.title,
                     document.digest,
                     state,
-                    self._label(document.label),
-                    zlib.compress(document.text.encode("utf-8"), 6),
-                    _encode_layout(document.layout),
+                    label,
                     first,
                     len(chunks),
+                    json.dumps(document.metadata, ensure_ascii=False, separators=(",", ":")),
+                    _encode_layout(document.layout),
+                    zlib.compress(document.text.encode("utf-8"), 6),
                 ),
+            )
+            self._connection.executemany(
+                "INSERT OR IGNORE INTO metadata VALUES (?,?,?)",
+                [(self._field(field), value, number) for field, value in _filterable(document)],
             )
             self._connection.executemany(
                 "INSERT INTO chunks VALUES (?,?,?,?,?,?,?,?,?,?,?)",
@@ -96,6 +119,8 @@ class ChunkStoreWriter:
                     for i, (c, text_hash) in enumerate(zip(chunks, hashes, strict=True))
                 ),
             )
+        self._arrays["labels"].append(label)
+        self._arrays["rows"].append(len(chunks))
         self.rows += len(chunks)
         self.documents += 1
         return first
@@ -108,9 +133,21 @@ class ChunkStoreWriter:
             )
         return self._labels[label]
 
+    def _field(self, name: str) -> int:
+        if name not in self._fields:
+            if len(self._fields) == _KNOWN_FIELDS:
+                self._fields.clear()
+            self._connection.execute("INSERT OR IGNORE INTO fields (name) VALUES (?)", (name,))
+            ((self._fields[name],),) = self._connection.execute("SELECT id FROM fields WHERE name = ?", (name,))
+        return self._fields[name]
+
     def seal(self) -> None:
         """Finish the file."""
         with self._writing():
+            self._connection.executemany(
+                "INSERT INTO arrays VALUES (?,?)",
+                [(name, np.array(numbers, "<i4").tobytes()) for name, numbers in self._arrays.items()],
+            )
             self._connection.execute("CREATE INDEX chunks_by_hash ON chunks (hash)")
             self._connection.execute("COMMIT")
         self._connection.close()
@@ -142,24 +179,20 @@ class ChunkStore:
                 int(i): labels.from_record(json.loads(record))
                 for i, record in self._query("SELECT id, record FROM labels")
             }
-            self._label_of_row = np.fromiter(
-                (
-                    label
-                    for (label,) in self._query(
-                        "SELECT d.label FROM chunks c JOIN documents d ON d.id = c.document ORDER BY c.row"
-                    )
-                ),
-                dtype=np.int32,
-            )
-        except sqlite3.DatabaseError as error:
+            arrays = {
+                str(name): np.frombuffer(data, "<i4") for name, data in self._query("SELECT name, data FROM arrays")
+            }
+            self._label_of, self._rows_of = (arrays[name] for name in _ARRAYS)
+        except (sqlite3.DatabaseError, KeyError, ValueError) as error:
             raise IndexDamaged(f"{path}: {error}") from error
-        if len(self._label_of_row) != rows:
-            raise IndexDamaged(f"{path}: {len(self._label_of_row)} chunks, expected {rows}")
+        if len(self._label_of) != len(self._rows_of) or int(self._rows_of.sum()) != rows:
+            raise IndexDamaged(f"{path}: {int(self._rows_of.sum())} chunks, expected {rows}")
+        self._firsts = np.cumsum(self._rows_of) - self._rows_of
 
     def close(self) -> None:
         self._close()
 
-    def _query(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+    def _query(self, sql: str, parameters: Sequence[Any] = ()) -> Generator[tuple[Any, ...]]:
         try:
             connection = self._idle.pop()
         except IndexError:
@@ -176,12 +209,58 @@ class ChunkStore:
 
     def readable(self, readers: frozenset[str] | None) -> NDArray[np.bool_]:
         """One boolean a row: may these groups read it (``None``: the owner, who may read all)?"""
-        open_labels = [
-            i
-            for i, label in self._labels.items()
-            if readers is None or label.groups is None or not label.groups.isdisjoint(readers)
-        ]
-        return np.isin(self._label_of_row, np.array(open_labels, dtype=np.int32))
+        labelled = self._labelled(
+            lambda label: readers is None or label.groups is None or not label.groups.isdisjoint(readers)
+        )
+        return np.repeat(labelled, self._rows_of)
+
+    def matching(self, conditions: Sequence[Condition], readers: frozenset[str] | None) -> NDArray[np.bool_]:
+        """One boolean a row: does its document meet all these conditions? One that these groups may not read may, too."""
+        found = np.ones(len(self._label_of), dtype=bool)
+        for condition in conditions:
+            if condition.field.startswith(filters.LABEL) and condition.field in filters.BUILT_IN:
+                found &= self._labelled(partial(filters.holds_for, condition, readers=readers))
+            else:
+                found &= self._with_value(condition)
+        return np.repeat(found, self._rows_of)
+
+    def fields(self, allowed: NDArray[np.bool_], asked: Iterable[str]) -> dict[str, frozenset[filters.Kind]]:
+        """Fields of metadata with the kinds of their values, as far as they occur in documents whose rows are allowed.
+
+        Args:
+            asked: the fields that matter; beside them come the first few by name, to be shown to people.
+        """
+        names = (name for (name,) in self._query("SELECT name FROM fields ORDER BY name"))
+        others = ((name, self._kinds(name, allowed)) for name in names if name not in filters.BUILT_IN)
+        shown = islice(((name, kinds) for name, kinds in others if kinds), filters.SHOWN_FIELDS)
+        wanted = ((name, self._kinds(name, allowed)) for name in asked)
+        return {name: kinds for name, kinds in (*shown, *wanted) if kinds}
+
+    def _labelled(self, wanted: Callable[[Label], bool]) -> NDArray[np.bool_]:
+        """One boolean a document; labels are few."""
+        return np.isin(self._label_of, [number for number, label in self._labels.items() if wanted(label)])
+
+    def _with_value(self, condition: Condition) -> NDArray[np.bool_]:
+        """One boolean a document."""
+        where, values = _where(condition)
+        # one text of all numbers: four times as fast as a row of the result for each
+        ((found,),) = self._query(
+            f"SELECT group_concat(document) FROM metadata WHERE {_FIELD} AND {where}", (condition.field, *values)
+        )
+        mask = np.zeros(len(self._label_of), dtype=bool)
+        if found is not None:
+            mask[np.fromstring(found, dtype=np.int32, sep=",")] = True
+        return mask
+
+    def _kinds(self, field: str, allowed: NDArray[np.bool_]) -> frozenset[filters.Kind]:
+        """What the values of a field are; nothing where no allowed document has it."""
+        kinds: dict[filters.Kind, str] = {"number": _NUMBERS, "text": _TEXTS}
+        return frozenset(kind for kind, where in kinds.items() if self._occurs(field, where, allowed))
+
+    def _occurs(self, field: str, where: str, allowed: NDArray[np.bool_]) -> bool:
+        found = self._query(f"SELECT document FROM metadata WHERE {_FIELD} AND {where}", (field,))
+        with closing(found):
+            return any(allowed[self._firsts[document]] for (document,) in found)
 
     def chunks(self, rows: Sequence[int]) -> dict[int, Chunk]:
         """The chunks of these rows."""
@@ -209,11 +288,13 @@ class ChunkStore:
 
     def document(self, uri: str) -> tuple[Document, int] | None:
         """The document and its first row."""
-        for title, text, label, digest, origin, layout, first in self._query(
-            "SELECT title, text, label, digest, origin, layout, first FROM documents WHERE uri = ?", (uri,)
+        for title, text, label, digest, origin, layout, metadata, first in self._query(
+            "SELECT title, text, label, digest, origin, layout, metadata, first FROM documents WHERE uri = ?", (uri,)
         ):
             words = zlib.decompress(text).decode("utf-8")
-            return Document(uri, title, words, self._labels[label], digest, origin, _decode_layout(layout)), first
+            known = tuple((field, value) for field, value in json.loads(metadata))
+            label = self._labels[label]
+            return Document(uri, title, words, label, digest, origin, _decode_layout(layout), known), first
         return None
 
     def passages(self, rows: range) -> list[NewChunk]:
@@ -243,6 +324,35 @@ class ChunkStore:
             "SELECT uri, origin, digest, state, first, rows FROM documents ORDER BY id"
         ):
             yield DocumentState(uri, origin, digest, state, rows), first
+
+
+def _filterable(document: Document) -> Iterator[tuple[str, Scalar]]:
+    """What filters can ask of a document beside its label."""
+    yield "document", comparable(document.uri)
+    yield "title", comparable(document.title)
+    yield "origin", document.origin
+    for name, value in document.metadata:
+        yield filters.field_of(name), value
+
+
+def _where(condition: Condition) -> tuple[str, tuple[Scalar, ...]]:
+    """A condition in SQL: what anybody wrote is a parameter."""
+    values, operator = condition.values, condition.operator
+    if operator in ("eq", "in"):
+        return f"value IN ({','.join('?' * len(values))})", values
+    (value,) = values
+    if operator == "prefix":
+        return _between(str(value), filters.after(str(value)))
+    if operator == "gte":
+        return "value >= ?" if isinstance(value, str) else f"value >= ? AND {_NUMBERS}", values
+    if isinstance(value, str):
+        end = filters.end_of(value)
+        return (f"{_TEXTS} AND value <= ?", values) if end is None else (f"{_TEXTS} AND value < ?", (end,))
+    return "value <= ?", values
+
+
+def _between(first: str, end: str | None) -> tuple[str, tuple[Scalar, ...]]:
+    return ("value >= ?", (first,)) if end is None else ("value >= ? AND value < ?", (first, end))
 
 
 def _encode_layout(layout: Layout) -> str:

@@ -17,7 +17,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from domicile import labels, prompts, wire
+from domicile import conversation, filters, labels, prompts, wire
 from domicile.answering import AnswerRequest
 from domicile.api.auth import Caller
 from domicile.api.documents import citation_url
@@ -57,7 +57,7 @@ class ChatMessage(_Open):
 
 
 class Flags(BaseModel):
-    """Residency flags of a request; they can only narrow."""
+    """Residency flags of a request, which can only narrow, and its filters."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     regions: list[str] | None = None
@@ -65,6 +65,7 @@ class Flags(BaseModel):
     hosted: bool | None = None
     mode: Literal["auto", "extractive", "generate"] = "auto"
     seed: int | None = None
+    filters: dict[str, Any] | None = None
 
     def partial(self, regions: labels.Regions) -> PartialLabel:
         given = self.model_dump(include={"regions", "sensitivity", "hosted"}, exclude_none=True)
@@ -85,6 +86,11 @@ class ChatRequest(_Open):
     def question(self) -> str:
         """The last thing the user said."""
         return next((message.text() for message in reversed(self.messages) if message.role == "user"), "")
+
+    def history(self) -> tuple[str, ...]:
+        """What the user said before that, as far back as it is looked at. What others said is not the user's."""
+        said = [message.text() for message in self.messages if message.role == "user"]
+        return tuple(said[:-1][-conversation.MAX_TURNS :])
 
 
 @router.post("/v1/chat/completions")
@@ -115,7 +121,15 @@ def _answer_request(request: Request, body: ChatRequest, caller: Principal, stat
         flags.append(labels.parse({"regions": header.split(",")}, state.service.regions))
     if not body.question().strip():
         raise InvalidRequest("messages", "no question: the last message of role `user` is empty or missing")
-    return AnswerRequest(body.question(), body.model, caller, body.domicile.mode, labels.join_partial(flags))
+    return AnswerRequest(
+        body.question(),
+        body.model,
+        caller,
+        body.domicile.mode,
+        labels.join_partial(flags),
+        filters.parse(body.domicile.filters, state.service.regions),
+        body.history(),
+    )
 
 
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
 
@@ -12,7 +13,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from domicile import labels
 from domicile.api.auth import Caller
 from domicile.api.state import state_of
-from domicile.domain import Citation, Document, Principal
+from domicile.domain import Citation, Document, Principal, Scalar
 from domicile.errors import UnknownDocument
 from domicile.retrieval import Retriever
 
@@ -55,9 +56,18 @@ async def document(request: Request, collection: str, uri: str, caller: Caller) 
         "title": found.title,
         "text": found.text,
         "label": labels.to_json(found.label, state.service.regions),
+        "metadata": _listed(found.metadata),
         "origin": found.origin,
     }
     return JSONResponse(body, headers=_HEADERS)
+
+
+def _listed(metadata: Iterable[tuple[str, Scalar]]) -> dict[str, list[Scalar]]:
+    """Every field with its values, as filters compare them."""
+    fields: dict[str, list[Scalar]] = {}
+    for name, value in metadata:
+        fields.setdefault(name, []).append(value)
+    return fields
 
 
 def _find(retriever: Retriever, collection: str, uri: str, caller: Principal) -> tuple[Document, int]:

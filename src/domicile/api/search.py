@@ -7,10 +7,9 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict
 
-from domicile import wire
+from domicile import filters, wire
 from domicile.api.auth import Caller
 from domicile.api.state import state_of
-from domicile.errors import InvalidRequest
 
 router = APIRouter()
 
@@ -27,11 +26,10 @@ class SearchRequest(BaseModel):
 @router.post("/v1/search")
 async def search(request: Request, body: SearchRequest, caller: Caller) -> dict[str, Any]:
     """The passages that fit a question and that the caller may read."""
-    if body.filters:
-        raise InvalidRequest("filters", "this version has none yet: leave it out")
     state = state_of(request)
+    conditions = filters.parse(body.filters, state.service.regions)
     result = await state.pools["searches"].run(
-        lambda: state.service.retriever.search(body.query, body.collection, caller, body.mode, body.top_k)
+        lambda: state.service.retriever.search(body.query, body.collection, caller, body.mode, body.top_k, conditions)
     )
     state.metrics.searched(result)
     return wire.search_result(result, state.service.regions)

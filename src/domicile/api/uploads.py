@@ -26,6 +26,7 @@ from domicile.api.state import Service, State, state_of
 from domicile.domain import Principal
 from domicile.errors import Cancelled, DomicileError, Forbidden, InvalidRequest, UnknownCollection, UnknownDocument
 from domicile.jobs import Job, Order, Upload
+from domicile.metadata import without_label
 
 router = APIRouter()
 
@@ -34,6 +35,8 @@ MAX_WAIT_SECONDS = 60
 SERVED_SECONDS = 2.0
 """How long an answer waits for this service to see what the worker committed."""
 LABEL_HEADER = "X-Domicile-Label"
+METADATA_HEADER = "X-Domicile-Metadata"
+MAX_METADATA_BYTES = 32_000
 _PLACE = re.compile("/v1/collections/[^/]+/documents/")
 _PREFERRED = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])")
 
@@ -130,7 +133,7 @@ async def _received(request: Request, state: State, collection: str, uri: str, c
             if _is_json(request.headers):
                 about = await _take_text(request, upload, state.service.regions)
             else:
-                about = _label_of(request.headers.get(LABEL_HEADER), state.service.regions)
+                about = _declared(request.headers, state.service.regions)
                 async for data in request.stream():
                     await run_in_threadpool(upload.write, data)
             order = Order("put", collection, uri, caller.name, {**about, **_rights(caller)})
@@ -148,24 +151,41 @@ async def _take_text(request: Request, upload: Upload, regions: labels.Regions) 
     label = given.metadata.get("label")
     if label is not None:
         labels.parse(label, regions)
+    metadata = _bounded("metadata", without_label(given.metadata))
     await run_in_threadpool(upload.write, given.text.encode())
-    return {"plain": True, "title": given.title, "label": label}
+    return {"plain": True, "title": given.title, "label": label, "metadata": metadata}
 
 
-def _label_of(header: str | None, regions: labels.Regions) -> dict[str, Any]:
-    """The label that is sent beside a file.
+def _declared(headers: Headers, regions: labels.Regions) -> dict[str, Any]:
+    """The label and the metadata that are sent beside a file.
 
     Raises:
-        InvalidRequest, LabelError: it is malformed; unlike in a document, nobody has to guess what was meant.
+        InvalidRequest, LabelError: they are malformed; unlike in a document, nobody has to guess what was meant.
     """
-    if header is None:
-        return {}
+    found: dict[str, Any] = {}
+    if (header := headers.get(LABEL_HEADER)) is not None:
+        found["label"] = _json(LABEL_HEADER, header, '{"sensitivity": "internal"}')
+        labels.parse(found["label"], regions)
+    if (header := headers.get(METADATA_HEADER)) is not None:
+        given = _json(METADATA_HEADER, header, '{"source": "wiki", "year": 2024}')
+        if not isinstance(given, dict) or "label" in given:
+            raise InvalidRequest(METADATA_HEADER, f"must be an object; a label goes into {LABEL_HEADER}")
+        found["metadata"] = _bounded(METADATA_HEADER, given)
+    return found
+
+
+def _json(name: str, header: str, example: str) -> Any:
     try:
-        label = json.loads(header)
+        return json.loads(header)
     except (ValueError, RecursionError):
-        raise InvalidRequest(LABEL_HEADER, 'must be JSON such as {"sensitivity": "internal"}') from None
-    labels.parse(label, regions)
-    return {"label": label}
+        raise InvalidRequest(name, f"must be JSON such as {example}") from None
+
+
+def _bounded(name: str, metadata: dict[str, Any]) -> dict[str, Any]:
+    """Metadata that the queue can carry; what of it does not fit an index, the worker warns of."""
+    if len(json.dumps(metadata)) > MAX_METADATA_BYTES:
+        raise InvalidRequest(name, f"must not be longer than {MAX_METADATA_BYTES:,} bytes as JSON")
+    return metadata
 
 
 def _rights(caller: Principal) -> dict[str, Any]:

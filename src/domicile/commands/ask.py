@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from domicile import labels, wire
 from domicile.answering import AnswerRequest
 from domicile.bootstrap import Home
+from domicile.commands.filtering import add_filter_flags, conditions_of
 from domicile.commands.principal import add_principal_flags, principal_of
 from domicile.console import Console, parser, run
 from domicile.domain import Answer
@@ -29,6 +30,14 @@ def main(argv: Sequence[str]) -> int:
         "--mode", choices=("auto", "extractive", "generate"), default="auto", help="extractive runs no language model"
     )
     flags.add_argument("--regions", metavar="R,S", help="allow only these regions for this question; flags only narrow")
+    flags.add_argument(
+        "--after",
+        action="append",
+        default=[],
+        metavar="QUESTION",
+        help="what was asked before, which this question may refer to; repeatable, oldest first",
+    )
+    add_filter_flags(flags)
     add_principal_flags(flags)
     flags.set_defaults(handler=_ask)
     return run(flags.parse_args(argv))
@@ -38,7 +47,13 @@ def _ask(parsed: argparse.Namespace, console: Console) -> int:
     home = Home.open(console.home, console.environment)
     raw = {} if parsed.regions is None else {"regions": parsed.regions.split(",")}
     request = AnswerRequest(
-        parsed.question, parsed.collection, principal_of(parsed), parsed.mode, labels.parse(raw, home.regions)
+        parsed.question,
+        parsed.collection,
+        principal_of(parsed),
+        parsed.mode,
+        labels.parse(raw, home.regions),
+        conditions_of(parsed, home.regions),
+        tuple(parsed.after),
     )
     indexes = home.indexes()
     indexes.pin(request.collection, request.principal)  # an unknown collection is said before a model is loaded
@@ -60,6 +75,8 @@ def _ask(parsed: argparse.Namespace, console: Console) -> int:
 
 def _show(given: Answer, home: Home, console: Console) -> None:
     console.result(wire.answer(given, home.regions))
+    if given.asked is not None:
+        console.note(f"asked: {given.asked}")
     console.say(given.answer)
     for citation in given.citations:
         page = f", p. {citation.page}" if citation.page else ""

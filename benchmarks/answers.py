@@ -5,17 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import signal
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import httpx
+from served import service
 
-DOMICILE = Path(sys.executable).with_name("domicile")
 QUESTIONS = re.compile(r"^\| \d+[^|]*\| ([^|]+\?) \| `", re.MULTILINE)
 
 
@@ -25,36 +22,29 @@ def main() -> None:
     flags.add_argument("--rounds", type=int, default=3)
     given = flags.parse_args()
     questions = QUESTIONS.findall(Path("examples/README.md").read_text(encoding="utf-8"))
-    process = subprocess.Popen(
-        [DOMICILE, "--home", given.home, "serve", "--port", "0"], stderr=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stderr is not None
-        url = re.search(r"http://\S+?:\d+", process.stderr.readline())
-        assert url
-        with httpx.Client(base_url=url[0], timeout=120, trust_env=False) as client:
-            while client.get("/readyz").json()["models"]["smollm2-135m"]["state"] == "loading":
-                time.sleep(0.1)
-            ask(client, questions[0], "auto")  # the first one fills caches
-            found = [
-                ask(client, question, mode)
-                for _ in range(given.rounds)
-                for question in questions
-                for mode in ("auto", "extractive")
-            ]
+    with (
+        service(given.home) as served,
+        httpx.Client(base_url=served.url, timeout=120, trust_env=False) as client,
+    ):
+        while client.get("/readyz").json()["models"]["smollm2-135m"]["state"] == "loading":
+            time.sleep(0.1)
+        ask(client, questions[0], "auto")  # the first one fills caches
+        found = [
+            ask(client, question, mode)
+            for _ in range(given.rounds)
+            for question in questions
+            for mode in ("auto", "extractive")
+        ]
         print(
             json.dumps(
                 {
                     "questions": len(questions),
                     "rounds": given.rounds,
                     **summary(found),
-                    "server_rss_mb": rss(process.pid),
+                    "server_rss_mb": rss(served.pid),
                 }
             )
         )
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
 
 
 def ask(client: httpx.Client, question: str, mode: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Real ONNX embedders of a few numbers, written in milliseconds: the kind of folder that a user brings along."""
+"""Real ONNX embedders and rerankers of a few numbers, written in milliseconds: the folders that a user brings along."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def write_tokenizer(path: Path) -> None:
     tokenizer.normalizer = Lowercase()
     tokenizer.pre_tokenizer = Whitespace()
     tokenizer.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[(mark, VOCABULARY[mark]) for mark in ("[CLS]", "[SEP]")]
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(mark, VOCABULARY[mark]) for mark in ("[CLS]", "[SEP]")]
     )
     tokenizer.enable_padding(length=12)
     tokenizer.enable_truncation(4)
@@ -102,4 +104,69 @@ def write_embedder(
     (folder / "1_Pooling" / "config.json").write_text(json.dumps({"word_embedding_dimension": DIMENSIONS, **modes}))
     (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": max_pieces}))
     (folder / "README.md").write_text("# A model for tests\n")
+    return folder
+
+
+def write_cross_encoder(path: Path, *, logits: int = 1, scale: float = 8.0) -> None:
+    """The pair → ``scale`` times the share of the second text's pieces that are words of the first, less half of it.
+
+    Only words of ``WORDS`` count, and which text a piece belongs to is told by ``token_type_ids`` alone.
+
+    Args:
+        logits: 1, or 2 that differ by as much.
+        scale: not a number for a model that gives none.
+    """
+    words = np.eye(len(VOCABULARY), dtype=np.float32)
+    words[: len(VOCABULARY) - len(WORDS)] = 0
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "pieces"]) for name in names]
+    nodes = [
+        helper.make_node("Gather", ["words", "input_ids"], ["rows"]),
+        helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["token_type_ids"], ["types"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["types", "mask"], ["in_second"]),
+        helper.make_node("Sub", ["mask", "in_second"], ["in_first"]),
+        *(
+            node
+            for text in ("first", "second")
+            for node in (
+                helper.make_node("Unsqueeze", [f"in_{text}", "last"], [f"keep_{text}"]),
+                helper.make_node("Mul", ["rows", f"keep_{text}"], [f"kept_{text}"]),
+                helper.make_node("ReduceSum", [f"kept_{text}", "middle"], [f"bag_{text}"], keepdims=0),
+            )
+        ),
+        helper.make_node("Min", ["bag_first", "one"], ["asked"]),
+        helper.make_node("Mul", ["asked", "bag_second"], ["both"]),
+        helper.make_node("ReduceSum", ["both", "middle"], ["shared"], keepdims=1),
+        helper.make_node("ReduceSum", ["in_second", "middle"], ["length"], keepdims=1),
+        helper.make_node("Div", ["shared", "length"], ["share"]),
+        helper.make_node("Sub", ["share", "half"], ["centred"]),
+        helper.make_node("Mul", ["centred", "head"], ["logits"]),
+    ]
+    head = [[scale]] if logits == 1 else [[-scale / 2, scale / 2]]
+    constants = {
+        "words": words,
+        "last": np.array([2], dtype=np.int64),
+        "middle": np.array([1], dtype=np.int64),
+        "one": np.array([1], dtype=np.float32),
+        "half": np.array([0.5], dtype=np.float32),
+        "head": np.array(head, dtype=np.float32),
+    }
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        inputs,
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", logits])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), str(path))
+
+
+def write_reranker(folder: Path, *, logits: int = 1, scale: float = 8.0, max_pieces: int = 32) -> Path:
+    """A cross-encoder as transformers lays it out, without ``model.json``; see ``write_cross_encoder``."""
+    folder.mkdir(parents=True)
+    write_cross_encoder(folder / "model.onnx", logits=logits, scale=scale)
+    write_tokenizer(folder / "tokenizer.json")
+    config = {"architectures": ["BertForSequenceClassification"], "max_position_embeddings": max_pieces}
+    (folder / "config.json").write_text(json.dumps(config))
     return folder

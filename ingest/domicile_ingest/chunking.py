@@ -16,12 +16,13 @@ from math import ceil, inf
 
 import numpy as np
 
+from domicile import definitions
 from domicile.errors import DocumentError
 from domicile.ports import Embedder, NewChunk, Offsets, SentenceSplitter
 from domicile_ingest.parsing.parsed import Parsed
 from domicile_ingest.parsing.structure import Block, blocks
 
-CHUNKING = "1"
+CHUNKING = "2"
 """Version of text and chunking: part of the pipeline's fingerprint, raised whenever either yields something else."""
 
 _SPECIALS = 2  # [CLS] and [SEP]
@@ -280,7 +281,7 @@ class _Chunker:
 
 
 class _Headers:
-    """The header rows of the tables of a section, for the passages that begin inside one."""
+    """What stands above the passages that begin inside a table or a definition: its header row, or its term."""
 
     def __init__(self, text: str, found: Sequence[Block], whole: bool, ruler: _Ruler, most: int) -> None:
         self._tables: list[tuple[int, int, str, int]] = []
@@ -292,14 +293,26 @@ class _Headers:
                     header, last = text[block.start : ruler.starts[first + most]].rstrip(), first + most
                 self._tables.append((_header_end(text, block, whole), block.end, header, last - first))
         self._starts = [start for start, *_ in self._tables]
-        self.longest = max((size for *_, size in self._tables), default=0)
+        self._origin = found[0].start
+        paragraphs = any(block.kind == "paragraph" for block in found)
+        self._terms = definitions.terms(text[self._origin : found[-1].end]) if paragraphs else []
+        self._sizes = [self._size(term, ruler, most) for term in self._terms]
+        self.longest = max([*(size for *_, size in self._tables), *self._sizes], default=0)
 
     def at(self, offset: int) -> tuple[str, int]:
-        """The header above an offset, and its word pieces."""
+        """The header or the term above an offset, and its word pieces."""
         place = bisect_right(self._starts, offset) - 1
         if place >= 0 and offset < self._tables[place][1]:
             return self._tables[place][2:]
+        number = definitions.in_force(self._terms, offset - self._origin)
+        if number is not None and self._sizes[number]:
+            return self._terms[number].name, self._sizes[number]
         return "", 0
+
+    def _size(self, term: definitions.Term, ruler: _Ruler, most: int) -> int:
+        """The word pieces of a term, and of the marks between its lines; 0 where it has no place beside a passage."""
+        size = ruler.at(self._origin + term.end) - ruler.at(self._origin + term.start) + definitions.MAX_TERM_LINES
+        return size if term.name and size <= most else 0
 
 
 def _header_end(text: str, block: Block, whole: bool) -> int:

@@ -21,6 +21,7 @@ from domicile.domain import (
     Evidence,
     Label,
     ModelStatus,
+    Note,
     Principal,
     Prompt,
     Scope,
@@ -102,6 +103,7 @@ class _Draft:
     deadline: float
     cancelled: Callable[[], bool]
     asked: str | None = None
+    notes: tuple[Note, ...] = ()
     text: str = ""
     enough: bool = False
     usage: Usage = field(default_factory=Usage)
@@ -158,12 +160,12 @@ class Answering:
         asked = self._asked(request, index)
         watch.lap("embed")
         scope = Scope(request.principal.groups, request.conditions)
-        ranking = self._retriever.rank(asked.question, index, scope, "hybrid", TOP_K, watch)
-        selection = self._selector.select(asked.wanted, ranking.hits, ranking.nearest)
+        ranking = self._retriever.rank(asked.question, index, scope, "hybrid", TOP_K, watch, deadline)
+        selection = self._selector.select(asked.wanted, ranking, index)
         watch.lap("evidence")
         packed = _verified(index, request.principal, selection.evidence)
         if not packed or selection.confidence < self._limits.evidence_threshold:
-            yield from _abstain(index, watch, asked.rewritten)
+            yield from _abstain(index, watch, asked.rewritten, ranking.notes)
             return
         prompt = prompts.build(asked.question.text, tuple(packed))
         draft = _Draft(
@@ -175,6 +177,7 @@ class Answering:
             deadline,
             cancelled,
             asked.rewritten,
+            ranking.notes,
         )
         if request.mode == "extractive":
             yield from self._quote(draft, "extractive", receiver=None)
@@ -274,7 +277,9 @@ def _payload_label(prompt: Prompt, flags: PartialLabel) -> Label | None:
     return None if packed is None else labels.narrow(packed, flags)
 
 
-def _abstain(index: Index, watch: Stopwatch, asked: str | None) -> Iterator[str | Answer]:
+def _abstain(
+    index: Index, watch: Stopwatch, asked: str | None, notes: tuple[Note, ...]
+) -> Iterator[str | Answer]:
     yield ABSTAINED
     decision = Decision(route="extractive", sink=None, model=None, region=None, label=None)
     yield Answer(
@@ -287,6 +292,7 @@ def _abstain(index: Index, watch: Stopwatch, asked: str | None) -> Iterator[str 
         decision,
         asked=asked,
         timings_ms=watch.timings,
+        notes=notes,
     )
 
 
@@ -316,4 +322,5 @@ def _finish(
         asked=draft.asked,
         usage=draft.usage,
         timings_ms=draft.watch.timings,
+        notes=draft.notes,
     )

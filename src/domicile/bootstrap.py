@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from domicile.models.card import Engine, Precision
     from domicile.models.measure import Candidate
     from domicile.ports import Embedder, Generator, Indexes, SentenceSplitter
+    from domicile.reranking import Reranking
     from domicile.retrieval import Retriever
 
 
@@ -94,6 +95,18 @@ class Home:
 
         return open_model(self._model_path(self.settings.models.llm), "llm", self.hashes, self._pins, trust=trust)
 
+    def reranker_folder(self, *, trust: bool = True) -> ModelFolder:
+        """The verified reranker's folder.
+
+        Raises:
+            ModelMissing, ModelDamaged: see ``open_model``.
+        """
+        from domicile.models.artefact import open_model
+
+        return open_model(
+            self._model_path(self.settings.models.reranker), "reranker", self.hashes, self._pins, trust=trust
+        )
+
     def embedder(self, threads: int | None = None) -> Embedder:
         """The embedder, with the engine and the precision of the settings.
 
@@ -137,6 +150,21 @@ class Home:
             threads=self.threads(),
             queue_size=self.settings.answering.queue,
             wait_seconds=wait_seconds,
+        )
+
+    def reranking(self) -> Reranking | None:
+        """The reranker with its bounds, whatever state it is in; ``None`` where none is configured."""
+        from domicile.adapters.onnx import OnnxReranker
+        from domicile.reranking import Reranking
+
+        chosen = self.settings.models
+        if not chosen.reranker:
+            return None
+        return Reranking(
+            Path(chosen.reranker).name,
+            lambda: OnnxReranker(self.reranker_folder(), self.threads()),
+            chosen.rerank_depth,
+            chosen.rerank_budget_ms / 1e3,
         )
 
     def index_writer(self) -> LocalIndexWriter:
@@ -225,7 +253,7 @@ class Home:
     def retriever(self, indexes: Indexes, embedder: Embedder) -> Retriever:
         from domicile.retrieval import Retriever
 
-        return Retriever(indexes, embedder)
+        return Retriever(indexes, embedder, reranking=self.reranking())
 
     def answering(self, retriever: Retriever, embedder: Embedder, llm: Generator) -> Answering:
         from domicile.adapters.extractive import ExtractiveGenerator

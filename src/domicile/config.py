@@ -30,6 +30,15 @@ class Models(_Section):
 
     embedder: str = Field(default="all-minilm-l6-v2", description="a folder below `models/`, or the path of your own")
     llm: str = Field(default="smollm2-135m", description="a folder below `models/`, or the path of your own")
+    reranker: str = Field(
+        default="", description="a folder below `models/`, or the path of your own; empty is none, see models.md"
+    )
+    rerank_depth: int = Field(
+        default=20, ge=1, le=200, description="of the best passages of a hybrid search, how many the reranker reads"
+    )
+    rerank_budget_ms: int = Field(
+        default=1_000, ge=1, le=60_000, description="that a search gives the reranker; what does not fit is not read"
+    )
     engine: Literal["onnxruntime", "openvino"] = Field(
         default="onnxruntime", description="runs the embedder; another one needs `ingest reindex`"
     )

@@ -18,6 +18,14 @@ ModelState = Literal["ready", "loading", "missing", "damaged", "slow"]
 Scalar = str | float
 """A value of metadata. Dates are strings in ISO 8601, which sort as they are read; booleans are ``true`` and ``false``."""
 Operator = Literal["eq", "in", "gte", "lte", "prefix"]
+Note = Literal[
+    "reranker failed",
+    "reranker skipped: missing",
+    "reranker skipped: damaged",
+    "reranker skipped: no time",
+    "reranker cut short: no time",
+]
+"""What a search or an answer had to do without. A fixed set: notes are counted by their text."""
 
 
 class Sensitivity(StrEnum):
@@ -254,6 +262,7 @@ class SearchResult:
     mode: Mode
     hits: tuple[Hit, ...]
     timings_ms: dict[str, float] = field(default_factory=dict)
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,6 +353,7 @@ class Answer:
     asked: str | None = None
     usage: Usage = Usage()
     timings_ms: dict[str, float] = field(default_factory=dict)
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,6 +361,6 @@ class ModelStatus:
     """What ``/readyz`` says of one model; ``reason`` names the file where something is wrong."""
 
     name: str
-    kind: Literal["embedder", "llm"]
+    kind: Literal["embedder", "llm", "reranker"]
     state: ModelState
     reason: str | None = None

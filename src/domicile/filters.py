@@ -108,8 +108,10 @@ def check(conditions: Sequence[Condition], known: Mapping[str, frozenset[Kind]])
             )
         if found.isdisjoint(map(kind_of, condition.values)):
             (kind,) = found
+            example = f'"{condition.values[0]}"' if kind == "text" else "2020"
             raise InvalidRequest(
-                f"filters.{condition.field}.{condition.operator}", f"the field holds {kind}s: compare it with a {kind}"
+                f"filters.{condition.field}.{condition.operator}",
+                f"the field holds {kind}s: compare it with a {kind} such as {example}",
             )
 
 

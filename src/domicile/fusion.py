@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 
 from domicile.domain import Candidate, FusionWeights, Tuning
 
@@ -65,4 +66,6 @@ def reciprocal_rank(lists: Iterable[Sequence[Candidate]], k: int = RRF_K) -> lis
 
 
 def _ranked(scores: Mapping[int, float]) -> list[Candidate]:
-    return sorted((Candidate(ref, score) for ref, score in scores.items()), key=lambda c: (-c.score, c.ref))
+    ordered = sorted(scores.items(), key=itemgetter(0))
+    ordered.sort(key=itemgetter(1), reverse=True)  # stable, so ties stay by ref
+    return [Candidate(ref, score) for ref, score in ordered]

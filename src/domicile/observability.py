@@ -9,7 +9,7 @@ from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from domicile.domain import Answer, SearchResult
+from domicile.domain import Answer, Note, SearchResult
 from domicile.jobs import JobState, QueueFigures
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -53,6 +53,12 @@ class Metrics:
             ["route", "grounded", "abstained", "degraded"],
             registry=self._registry,
         )
+        self.notes = Counter(
+            "domicile_notes_total",
+            "Searches and answers that had to do without something, by what they say of it.",
+            ["note"],
+            registry=self._registry,
+        )
         self.tokens = Counter(
             "domicile_tokens_total", "Tokens of the language model.", ["kind"], registry=self._registry
         )
@@ -88,9 +94,11 @@ class Metrics:
 
     def searched(self, result: SearchResult) -> None:
         self._time(result.timings_ms)
+        self._note(result.notes)
 
     def answered(self, answer: Answer) -> None:
         self._time(answer.timings_ms)
+        self._note(answer.notes)
         self.answers.labels(
             answer.decision.route, answer.grounded, str(answer.abstained).lower(), answer.degraded or ""
         ).inc()
@@ -100,6 +108,10 @@ class Metrics:
     def exposition(self) -> bytes:
         """The metrics in Prometheus' text format."""
         return generate_latest(self._registry)
+
+    def _note(self, notes: tuple[Note, ...]) -> None:
+        for note in notes:
+            self.notes.labels(note).inc()
 
     def _time(self, timings_ms: dict[str, float]) -> None:
         for stage, milliseconds in timings_ms.items():

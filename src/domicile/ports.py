@@ -62,6 +62,23 @@ class Embedder(Protocol):
         ...
 
 
+class Reranker(Protocol):
+    """Says how well passages answer a question, reading question and passage together. Safe to call from several threads."""
+
+    @property
+    def name(self) -> str: ...
+
+    def score(self, question: str, passages: Sequence[str]) -> list[float]:
+        """For each passage, in their order, the probability from 0 to 1 that it answers the question.
+
+        It does not depend on the other passages beyond 1e-5. Of a passage that is too long the end is not read.
+
+        Raises:
+            ModelDamaged: the model cannot be run, or gave something that is not a number.
+        """
+        ...
+
+
 class Generator(Protocol):
     """Turns a prompt into text."""
 
@@ -176,7 +193,7 @@ class NewChunk:
         heading: the headings in force at its start, in full.
         page: the page of its start; ``None`` where the document has no pages.
         text: exactly ``document.text[start:end]``.
-        context: the header row of a table whose later rows these are.
+        context: the header row of a table whose later rows these are, or the term whose definition goes on here.
         indexed: what is embedded and searched, within the embedder's window: title, heading path, context and text.
     """
 

@@ -10,10 +10,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from domicile.domain import Candidate, Condition, Hit, Mode, Principal, Scope, SearchResult
+from domicile.domain import Candidate, Condition, Hit, Mode, ModelStatus, Note, Principal, Scope, SearchResult
 from domicile.errors import EmbedderMismatch, InvalidRequest
 from domicile.fusion import fuse, lexical_only, weights_for
 from domicile.ports import Embedder, Index, Indexes, Vectors
+from domicile.reranking import Reranked, Reranking
 
 DEPTH = 200
 """Candidates that each index proposes: fixed, so that ``top_k`` never changes an order."""
@@ -41,11 +42,13 @@ class Ranking:
 
     Attributes:
         dense, lexical: the first ten candidates of each, with cosine and share of BM25; empty where it was not asked.
+        notes: what it had to do without.
     """
 
     hits: tuple[Hit, ...]
     dense: tuple[Candidate, ...] = ()
     lexical: tuple[Candidate, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     @property
     def nearest(self) -> float:
@@ -75,14 +78,26 @@ class Retriever:
 
     Args:
         clock: monotonic seconds.
+        reranking: of hybrid searches; the two others show what one index found.
     """
 
-    def __init__(self, indexes: Indexes, embedder: Embedder, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        indexes: Indexes,
+        embedder: Embedder,
+        clock: Callable[[], float] = time.perf_counter,
+        reranking: Reranking | None = None,
+    ) -> None:
         self._indexes = indexes
         self._embedder = embedder
         self._clock = clock
+        self._reranking = reranking
         self._vector = lru_cache(REMEMBERED_QUESTIONS)(self._embed)
         self._beside = ThreadPoolExecutor(thread_name_prefix="lexical")
+
+    def reranker_status(self) -> ModelStatus | None:
+        """The state of the reranker; ``None`` where none is configured."""
+        return None if self._reranking is None else self._reranking.status
 
     def pin(self, collection: str, principal: Principal) -> Index:
         """The generation that one request uses from start to end.
@@ -141,22 +156,36 @@ class Retriever:
         index = self.pin(collection, principal)
         question = self.ask(text, mode=mode)
         watch.lap("embed")
-        hits = self.rank(question, index, Scope(principal.groups, conditions), mode, top_k, watch).hits
-        return SearchResult(collection, index.generation, mode, hits, watch.timings)
+        found = self.rank(question, index, Scope(principal.groups, conditions), mode, top_k, watch)
+        return SearchResult(collection, index.generation, mode, found.hits, watch.timings, found.notes)
 
-    def rank(self, question: Question, index: Index, scope: Scope, mode: Mode, top_k: int, watch: Stopwatch) -> Ranking:
-        """Rank the chunks of a pinned generation."""
+    def rank(
+        self,
+        question: Question,
+        index: Index,
+        scope: Scope,
+        mode: Mode,
+        top_k: int,
+        watch: Stopwatch,
+        deadline: float = float("inf"),
+    ) -> Ranking:
+        """Rank the chunks of a pinned generation; ``deadline`` is on the clock of ``watch``, for the reranker."""
         beside = self._beside.submit(index.lexical, question.text, DEPTH, scope) if mode == "hybrid" else None
         dense = index.dense(question.vector, DEPTH, scope) if mode != "lexical" else []
         watch.lap("dense")
         lexical = beside.result() if beside else index.lexical(question.text, DEPTH, scope) if mode == "lexical" else []
         watch.lap("lexical")
-        ranked = (self._fused(question, index, dense, lexical) if mode == "hybrid" else dense or lexical)[:top_k]
+        ranked = Reranked(self._fused(question, index, dense, lexical) if mode == "hybrid" else dense or lexical)
         watch.lap("fuse")
-        chunks = index.chunks([candidate.ref for candidate in ranked])
+        if self._reranking is not None and mode == "hybrid":
+            left = deadline - watch.clock()
+            ranked = self._reranking.reorder(question.text, ranked.candidates, index.chunks, left)
+            watch.lap("rerank")
+        best = ranked.candidates[:top_k]
+        chunks = index.chunks([candidate.ref for candidate in best])
         watch.lap("fetch")
-        hits = tuple(Hit(rank, c.score, chunk) for rank, (c, chunk) in enumerate(zip(ranked, chunks, strict=True), 1))
-        return Ranking(hits, tuple(dense[:10]), tuple(lexical[:10]))
+        hits = tuple(Hit(rank, c.score, chunk) for rank, (c, chunk) in enumerate(zip(best, chunks, strict=True), 1))
+        return Ranking(hits, tuple(dense[:10]), tuple(lexical[:10]), ranked.notes)
 
     def _fused(
         self, question: Question, index: Index, dense: Sequence[Candidate], lexical: Sequence[Candidate]

@@ -72,6 +72,18 @@ class HashEmbedder:
         return np.array([match.span() for match in _WORD.finditer(text)], dtype=np.int32).reshape(-1, 2)
 
 
+@dataclass(frozen=True, slots=True)
+class WordReranker:
+    """The share of the question's words that a passage holds, a little less for a longer passage."""
+
+    name: str = "words"
+
+    def score(self, question: str, passages: Sequence[str]) -> list[float]:
+        asked = set(_WORD.findall(question.lower())) or {""}
+        held = [_WORD.findall(passage.lower()) for passage in passages]
+        return [len(asked & set(words)) / len(asked) * (1.0 - len(words) / (len(words) + 1e4)) for words in held]
+
+
 @dataclass(slots=True)
 class ScriptedGenerator:
     """Says what it was told to say, a word at a time, and remembers what it was asked.

@@ -19,6 +19,7 @@ def search_result(result: SearchResult, regions: Regions) -> dict[str, Any]:
         "mode": result.mode,
         "hits": [_hit(hit, regions) for hit in result.hits],
         "timings_ms": result.timings_ms,
+        "notes": list(result.notes),
     }
 
 
@@ -57,6 +58,7 @@ def answer(given: Answer, regions: Regions) -> dict[str, Any]:
         "cost": {"currency": "USD", "amount": 0.0},
         "timings_ms": given.timings_ms,
         **({} if given.asked is None else {"asked": given.asked}),
+        **({"notes": list(given.notes)} if given.notes else {}),
     }
 
 

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -213,6 +214,58 @@ def test_tools_parts_and_unknown_fields_are_accepted(service: Served) -> None:
     nulls = {"stream": None, "stream_options": None, "n": None}
     reply = ask(service, messages=messages, tools=[{"type": "function"}], temperature=0.3, verbosity="low", **nulls)
     assert reply.json()["choices"][0]["message"]["content"].startswith(LEAVE)
+
+
+PUMP = "The pump P-40 must be checked every 12 weeks by a technician."
+CHECKED = "After how many weeks must it be checked by a technician?"
+
+
+def talk(service: Served, *turns: tuple[str, str]) -> dict[str, Any]:
+    """The ``domicile`` object of the answer to the last of these turns."""
+    messages = [{"role": role, "content": text} for role, text in turns]
+    reply = ask(service, messages=messages, domicile={"mode": "extractive"})
+    assert reply.status_code == 200
+    given: dict[str, Any] = reply.json()["domicile"]
+    return given
+
+
+def test_a_follow_up_is_asked_with_what_it_refers_to(service: Served) -> None:
+    given = talk(service, ("user", "Where does pump P-40 stand?"), ("user", CHECKED))
+    assert given["asked"] == f"{CHECKED} (P-40)"
+    assert [c["quote"] for c in given["citations"]] == [PUMP]
+    alone = talk(service, ("user", CHECKED))
+    assert "asked" not in alone
+
+
+def test_the_model_is_asked_the_self_contained_question(tmp_path: Path) -> None:
+    llm = ScriptedGenerator(["The pump P-40 must be checked every 12 weeks."])
+    with served(service_over(home_with(tmp_path), llm)) as service:
+        turns = [{"role": "user", "content": text} for text in ("Where is the P-40 pump?", "When must it be checked?")]
+        given = ask(service, messages=turns).json()["domicile"]
+    assert given["grounded"] == "kept"
+    assert llm.prompts[0].messages[-1].content.endswith("Question: When must it be checked? (P-40)")
+
+
+def test_a_question_that_stands_alone_is_asked_as_it_was_written(service: Served) -> None:
+    after = talk(service, ("user", "Where does pump P-40 stand?"), ("assistant", PUMP), ("user", QUESTION))
+    alone = talk(service, ("user", QUESTION))
+    for given in (after, alone):
+        del given["timings_ms"]
+    assert after == alone
+    assert "asked" not in after
+
+
+def test_only_what_the_user_said_is_added(service: Served) -> None:
+    others = [(role, f"The {role} speaks of Rollo.") for role in ("system", "developer", "assistant", "tool")]
+    asked = ("user", CHECKED)
+    assert "asked" not in talk(service, *others, asked)
+    assert talk(service, ("user", "And the P-40?"), *others, asked)["asked"].endswith("? (P-40)")
+
+
+def test_a_history_too_long_to_be_added_is_left_out(service: Served) -> None:
+    asked = ("user", CHECKED)
+    assert talk(service, ("user", "Is" + " P-40" * 5_000), asked)["asked"].endswith("? (P-40)")
+    assert "asked" not in talk(service, ("user", "Is B1" + "-B1" * 160), asked)  # more word pieces than are read
 
 
 def test_a_frontends_side_request_retrieves_nothing(tmp_path: Path) -> None:

@@ -380,19 +380,19 @@ def test_a_damaged_queue_leaves_answers_and_readiness_alone(scene: Scene) -> Non
 
 def test_a_file_is_put_as_it_is(scene: Scene) -> None:
     data = bytes(range(256)) * 1_000  # more than another body may have
-    label = {"sensitivity": "internal"}
+    label, metadata = {"sensitivity": "internal"}, {"source": "wiki", "tags": ["ä"]}
     with scene.working():
         reply = scene.ask(
             None,
             "PUT",
             f"{HERE}/a%20folder/b.pdf?wait=10",
             content=data,
-            headers={"X-Domicile-Label": json.dumps(label)},
+            headers={"X-Domicile-Label": json.dumps(label), "X-Domicile-Metadata": json.dumps(metadata)},
         )
     assert reply.status_code == 201
     job = scene.home.jobs().get(reply.json()["id"])
     assert scene.done == [("a folder/b.pdf", data)]
-    assert job.order.payload == {"label": label, "groups": None}
+    assert job.order.payload == {"label": label, "metadata": metadata, "groups": None}
     assert list((scene.home.path / "state" / "spool").iterdir()) == []
 
 
@@ -407,7 +407,13 @@ def test_text_is_put_like_a_row(scene: Scene) -> None:
     assert reply.status_code == 201
     assert scene.done == [("pumps", "The pump hums. \N{SNOWMAN}".encode())]
     payload = scene.home.jobs().get(reply.json()["id"]).order.payload
-    assert payload == {"plain": True, "title": "Pumps", "label": {"groups": ["hr"]}, "groups": None}
+    assert payload == {
+        "plain": True,
+        "title": "Pumps",
+        "label": {"groups": ["hr"]},
+        "metadata": {"other": 1},
+        "groups": None,
+    }
 
 
 def test_without_waiting_a_put_is_accepted(scene: Scene) -> None:
@@ -450,6 +456,7 @@ def test_how_a_put_failed_is_told(scene: Scene) -> None:
         (b'{"text": "x", "metadata": []}', "metadata"),
         (b'{"text": "x", "metadata": {"label": {"regions": ["EU"]}}}', "regions"),
         (b'{"text": "x", "metadata": {"label": 1}}', "label"),
+        (b'{"text": "x", "metadata": {"a": "' + b"x" * 32_000 + b'"}}', "metadata"),
     ],
 )
 def test_bad_text_names_the_field(quiet: Scene, body: bytes, field: str) -> None:
@@ -461,6 +468,12 @@ def test_bad_text_names_the_field(quiet: Scene, body: bytes, field: str) -> None
 def test_a_malformed_label_beside_a_file_is_refused(quiet: Scene, header: str) -> None:
     reply = quiet.ask(None, "PUT", f"{HERE}/a.md", content=b"x", headers={"X-Domicile-Label": header})
     assert reply.status_code == 400
+
+
+@pytest.mark.parametrize("header", ["x", "[" * 5_000, "[]", "1", '{"label": {}}', json.dumps({"a": "x" * 32_000})])
+def test_malformed_metadata_beside_a_file_is_refused(quiet: Scene, header: str) -> None:
+    reply = quiet.ask(None, "PUT", f"{HERE}/a.md", content=b"x", headers={"X-Domicile-Metadata": header})
+    assert (reply.status_code, reply.json()["field"]) == (400, "X-Domicile-Metadata")
 
 
 def test_uploads_have_a_bound_of_their_own(scene: Scene) -> None:

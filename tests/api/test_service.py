@@ -54,7 +54,7 @@ def test_search_has_the_contracts_shape(service: Served) -> None:
 @pytest.mark.parametrize(
     ("body", "field"),
     [
-        ({"query": "x", "filters": {"page": {"eq": 1}}}, "filters"),
+        ({"query": "x", "filters": {"page": {"eq": 1}}}, "filters.page"),
         ({"query": ""}, "query"),
         ({"query": "x" * 10_001}, "query"),
         ({"query": "x", "top_k": 0}, "top_k"),

@@ -129,6 +129,15 @@ def test_every_format_answers_and_groups_hold(ready: Shell) -> None:
     assert "4 million" in ready("ask", question, "--collection", "docs", "--groups", "staff,board").out
 
 
+def test_a_follow_up_takes_up_what_was_asked_before(ready: Shell) -> None:
+    flags = ("--collection", "docs", "--mode", "extractive", "--json")
+    before = ("--after", "Hello!", "--after", "Where is pump P-40?")
+    answer = ready("ask", "How often is it checked?", *before, *flags).json
+    assert answer["asked"] == "How often is it checked? (P-40)"
+    assert "every 12 weeks" in answer["answer"]
+    assert "asked" not in ready("ask", "How often is it checked?", *flags).json
+
+
 def test_failures_are_listed_and_the_rest_goes_on(shell: Shell, documents: Path) -> None:
     (documents / "empty.md").touch()
     (documents / "image.txt").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20)

@@ -108,6 +108,27 @@ def test_an_endless_header_leaves_room_for_rows() -> None:
     assert all(len(draft.context) < 300 for draft in drafts)
 
 
+def test_a_passage_that_begins_inside_a_definition_has_its_term_as_context() -> None:
+    names = [f"setting_{number} (integer)" for number in range(8)]
+    drafts = cut(
+        "# Settings\n\n" + "\n\n".join(f"{name}\n{SENTENCE * 4}\n\n{SENTENCE * 4}" for name in names), most=100
+    )
+    assert len(drafts) > 8
+    inside = [draft for draft in drafts if not draft.text.startswith("setting")]
+    assert {draft.context for draft in inside} == set(names)
+    assert all(f"\n{draft.context}\n" in draft.indexed for draft in inside)
+    assert {draft.context for draft in drafts if draft not in inside} == {""}
+    prose = cut("# Settings\n\n" + "\n\n".join([SENTENCE * 4] * 8), most=100)  # control
+    assert {draft.context for draft in prose} == {""}
+
+
+def test_an_endless_term_leaves_room_for_its_definition() -> None:
+    terms = "\n".join("--" + "x" * 70 for _ in range(3))
+    drafts = cut(f"{terms}\n{SENTENCE * 30}", most=48)
+    assert {draft.context for draft in drafts} == {""}
+    assert {draft.context for draft in cut(f"--short\n{SENTENCE * 30}", most=48)} == {"", "--short"}  # control
+
+
 def test_code_is_cut_at_lines() -> None:
     lines = [f"call({number}, other)" for number in range(60)]
     drafts = cut("```py\n" + "\n".join(lines) + "\n```", most=64)
@@ -176,7 +197,15 @@ def test_every_text_is_covered_within_the_window(
 
 @pytest.mark.parametrize(
     "text",
-    ["a\n" * 30_000, "a. " * 30_000, "# a\n" * 10_000, "- a\n" * 20_000, " " * 10**6 + "b", "a|b\n-|-\n\n" * 10_000],
+    [
+        "a\n" * 30_000,
+        "a. " * 30_000,
+        "# a\n" * 10_000,
+        "- a\n" * 20_000,
+        " " * 10**6 + "b",
+        "a|b\n-|-\n\n" * 10_000,
+        "-a\nA definition that goes on.\n\n" * 10_000,
+    ],
 )
 def test_large_input_takes_linear_time(text: str) -> None:
     started = time.process_time()

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from domicile.adapters.encoding import GraphEmbedder, batch_rows
+from domicile.adapters.encoding import GraphEmbedder
+from domicile.adapters.graph import batch_rows
 from domicile.errors import ModelDamaged
 from domicile.files import HashMemory
 from domicile.models.artefact import open_model

@@ -193,8 +193,8 @@ def test_only_fields_and_kinds_that_occur_can_be_asked_for() -> None:
     filters.check(parse({"year": {"gte": 2020}, "tags": {"eq": 1}, "title": {"eq": "x"}}), known)  # type: ignore[arg-type]
     for raw, said in (
         ({"yaer": {"eq": 1}}, "filters.yaer: unknown field: no document here has it; known are source, tags, year, document,"),
-        ({"year": {"gte": "2020"}}, "filters.year.gte: the field holds numbers: compare it with a number"),
-        ({"source": {"in": [1, 2]}}, "filters.source.in: the field holds texts: compare it with a text"),
+        ({"year": {"gte": "2020"}}, "filters.year.gte: the field holds numbers: compare it with a number such as 2020"),
+        ({"source": {"in": [1, 2]}}, "filters.source.in: the field holds texts: compare it with a text such as \"1\""),
     ):  # fmt: skip
         with pytest.raises(InvalidRequest) as caught:
             filters.check(parse(raw), known)  # type: ignore[arg-type]

@@ -50,6 +50,19 @@ def test_headers_and_body() -> None:
     assert parsed.attachments == ()
 
 
+def test_who_wrote_to_whom_and_when_is_metadata() -> None:
+    assert read(HEADERS + b"\nTwenty days.").metadata.values == (
+        ("from", "ann@x.org"), ("to", "bob@x.org"), ("date", "2024-01-01T09:00:00.000000Z")
+    )  # fmt: skip
+    odd = b'From: "Smith, Ann" <Ann@X.org>\nTo: =?utf-8?q?J=C3=B6rg?= <j@x.org>, b@x.org\nCc: undisclosed\nDate: today\n\nx'
+    assert read(odd).metadata.values == (
+        ("from", "ann@x.org"), ("to", "j@x.org"), ("to", "b@x.org"), ("cc", "undisclosed")
+    )  # fmt: skip
+    assert read(b"Subject: x\nTo: " + b"a" * 9_000 + b"\n\nx").metadata.remarks == (
+        "metadata 'to': must have at most 1,024 characters: left out",
+    )
+
+
 def test_the_plain_body_unless_html_says_much_more() -> None:
     plain, html = part("text/plain", b"Twenty days."), part("text/html", b"<h1>Days</h1><p>Twenty</p>")
     assert read(mail(plain, html, kind="alternative")).text == f"{SHOWN}\n\nTwenty days."

@@ -19,6 +19,20 @@ def test_front_matter() -> None:
     assert parsed.text == "# Leave\n\nText."
     assert parsed.label == {"regions": ["eu", "no"], "hosted": False}  # no is Norway
     assert parsed.markdown
+    assert parsed.metadata.values == ()
+
+
+def test_what_else_the_front_matter_says_is_metadata() -> None:
+    front = (
+        "title: Leave\nDomicile : 1\nday: 2024-05-01\nat: 2024-05-01 12:00:00 +02:00\ntags: [a, no]\nraw: !!binary eA=="
+    )
+    parsed = parse("leave.md", f"---\n{front}\n---\ntext".encode())
+    assert parsed.metadata.values == (
+        ("day", "2024-05-01"), ("at", "2024-05-01T10:00:00.000000Z"), ("tags", "a"), ("tags", "no")
+    )  # fmt: skip
+    assert parsed.metadata.remarks == (
+        "metadata 'raw': must be a text, a number, true, false or a date: left out",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

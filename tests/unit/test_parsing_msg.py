@@ -77,6 +77,12 @@ def test_headers_and_body() -> None:
     assert not parsed.markdown
 
 
+def test_who_wrote_to_whom_and_when_is_metadata() -> None:
+    assert read(sample()).metadata.values == (
+        ("from", "ann@x.org"), ("to", "bob@x.org"), ("cc", "Carl"), ("date", "2024-01-01T09:00:00.000000Z")
+    )  # fmt: skip
+
+
 def test_a_body_in_html_or_in_an_old_code_page() -> None:
     html = read(sample(body=(binary(0x1013, "<h1>Gebühr</h1><p>x</p>".encode("cp1252")),), p3FDE=1252))
     assert html.text == f"{HEAD}\n\n# Gebühr\n\nx"

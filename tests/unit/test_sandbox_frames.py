@@ -9,6 +9,7 @@ import pytest
 
 from domicile.domain import Page
 from domicile.errors import DocumentError
+from domicile.metadata import read
 from domicile_ingest.parsing.parsed import Attachment, Parsed
 from domicile_ingest.parsing.sandbox_frames import (
     PREFIX_BYTES,
@@ -23,7 +24,7 @@ from domicile_ingest.parsing.sandbox_frames import (
 
 PARSED = Parsed(
     "Leave", "äb\ncd", True, (Page(1, 0, 2), Page(3, 3, 5)), {"groups": ["hr"]}, True,
-    (Attachment("a.pdf", b"\x00\xff"), Attachment("b", b"")),
+    (Attachment("a.pdf", b"\x00\xff"), Attachment("b", b"")), read({"tags": ["x", 1, True], "bad": b""}),
 )  # fmt: skip
 
 
@@ -82,6 +83,26 @@ def test_a_refusal_is_raised() -> None:
         {"attachments": [["", 2]]},
         {"attachments": [[5, 2]]},
         {"attachments": ["ab"]},
+        {"metadata": None},
+        {"metadata": {}},
+        {"metadata": [["tags"]]},
+        {"metadata": [["tags", None]]},
+        {"metadata": [["tags", ["x"]]]},
+        {"metadata": [["tags", True]]},
+        {"metadata": [["tags", "e\u0301"]]},
+        {"metadata": [["tags", "x"], ["tags", "x"]]},
+        {"metadata": [["tags", "x"], ["year", 1], ["tags", "y"]]},
+        {"metadata": [["a\nb", "x"]]},
+        {"metadata": [["", "x"]]},
+        {"metadata": [[5, "x"]]},
+        {"metadata": [["a", "x" * 2000]]},
+        {"metadata": [["a", number] for number in range(101)]},
+        {"metadata": [[f"f{number}", 1] for number in range(65)]},
+        {"metadata": [["a", 10**400]]},
+        {"remarks": None},
+        {"remarks": [5]},
+        {"remarks": [""]},
+        {"remarks": ["x"] * 12},
         {"refused": "empty"},
         {"refused": "empty", "reason": ""},
         {"refused": 5, "reason": "words"},
@@ -96,7 +117,7 @@ def test_an_answer_that_no_parser_gives_is_none(change: dict[str, Any]) -> None:
         parsed_of("t", header | change, body)
 
 
-@pytest.mark.parametrize("field", ["ticket", "title", "markdown", "table", "pages", "text", "attachments"])
+@pytest.mark.parametrize("field", ["ticket", "title", "markdown", "table", "pages", "text", "attachments", "metadata", "remarks"])
 def test_no_field_may_be_missing(field: str) -> None:
     header, body = unpack(reply("t", PARSED))
     del header[field]

@@ -48,8 +48,8 @@ def parse_docx(name: str, data: bytes) -> Parsed:
     try:
         document = _open(data)
         text = clean("\n\n".join(_Walker(document).blocks(document.element.body, 0)))
+        metadata = of_office(document.part.package)  # first: the library makes properties up once it is asked for one
         title = one_line(document.core_properties.title or "")
-        metadata = of_office(document.part.package)
     except (DocumentError, MemoryError, RecursionError):
         raise
     except Exception as error:  # python-docx lets out whatever zipfile, lxml and its own lookups raise

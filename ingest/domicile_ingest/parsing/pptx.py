@@ -83,7 +83,7 @@ def _read(data: bytes) -> tuple[str, list[str], Metadata]:
         if characters > MAX_CHARACTERS:
             raise DocumentError("too_large", f"the slides have more than {MAX_CHARACTERS:,} characters: split the file")
         slides.append(words)
-    metadata = of_office(presentation.part.package)
+    metadata = of_office(presentation.part.package)  # first: the library makes properties up once it is asked for one
     declared = one_line(presentation.core_properties.title or "")
     first = one_line(titles[0]) if titles else ""
     return first or ("" if _JUNK_TITLE.fullmatch(declared) else declared), slides, metadata

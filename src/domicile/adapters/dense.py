@@ -67,19 +67,20 @@ class Dense:
 
     def search(self, vector: Vectors, k: int, reach: Reach) -> list[Candidate]:
         """The ``k`` nearest, best first, ties by ``ref``."""
-        found: list[Candidate] = []
+        refs: list[NDArray[np.int64]] = []
+        scores: list[NDArray[np.float32]] = []
         covered: set[int] = set()
         if self._file is not None and reach.probes is not None:
             covered = {number for number, _ in self._covered}
-            refs = self._refs[self._file.candidates(vector, max(CANDIDATES, 2 * k), reach.probes, reach.selector)]
-            found += map(Candidate, refs.tolist(), self.cosines(vector, refs).tolist())
+            positions = self._file.candidates(vector, max(CANDIDATES, 2 * k), reach.probes, reach.selector)
+            refs.append(self._refs[positions])
+            scores.append(self.cosines(vector, refs[0]))
         for number, vectors in self._vectors.items():
             if number not in covered:
-                found += (
-                    Candidate(ref_of(number, row), score)
-                    for row, score in vectors.search(vector, k, reach.masks[number])
-                )
-        return sorted(found, key=lambda candidate: (-candidate.score, candidate.ref))[:k]
+                rows, cosines = vectors.search(vector, k, reach.masks[number])
+                refs.append(ref_of(number, 0) + rows)
+                scores.append(cosines)
+        return _best(np.concatenate(refs), np.concatenate(scores), k) if refs else []
 
     def cosines(self, vector: Vectors, refs: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
         """The exact cosine of each of these chunks with the vector."""
@@ -90,3 +91,8 @@ class Dense:
             inside = segments == number
             cosines[inside] = self._vectors[number].rows(rows[inside]) @ vector
         return cosines
+
+
+def _best(refs: NDArray[np.int64], scores: NDArray[np.float32], k: int) -> list[Candidate]:
+    order = np.lexsort((refs, -scores))[:k]
+    return list(map(Candidate, refs[order].tolist(), scores[order].tolist()))

@@ -68,8 +68,10 @@ class VectorFile:
         if (self._index.ntotal, self._index.d) != (rows, dimensions):
             raise IndexDamaged(f"{path}: holds {self._index.ntotal} x {self._index.d}, expected {rows} x {dimensions}")
 
-    def search(self, vector: Vectors, k: int, allowed: NDArray[np.bool_] | None) -> list[tuple[int, float]]:
-        """The best ``k`` (row, cosine) among the allowed rows, best first, ties by row.
+    def search(
+        self, vector: Vectors, k: int, allowed: NDArray[np.bool_] | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The best ``k`` allowed rows and their cosines, best first, ties by row.
 
         The filter acts inside the scan, so a forbidden row can neither be returned nor push another one out.
         """
@@ -86,8 +88,9 @@ class VectorFile:
             scores, rows = (array[0] for array in self._index.search(query, depth, params=parameters))
             if rows[-1] < 0 or scores[-1] < scores[k - 1]:
                 break
-        found = [(int(row), float(score)) for row, score in zip(rows, scores, strict=True) if row >= 0]
-        return sorted(found, key=lambda pair: (-pair[1], pair[0]))[:k]
+        found = int((rows >= 0).sum())  # what is missing is at the end
+        order = np.lexsort((rows[:found], -scores[:found]))[:k]
+        return rows[order], scores[order]
 
     def rows(self, numbers: Sequence[int] | NDArray[np.int64]) -> Vectors:
         """The stored vectors of these rows, decoded to float32."""

@@ -1,4 +1,4 @@
-"""Embeddings by ONNX Runtime: the engine that runs everywhere."""
+"""Embedders and rerankers by ONNX Runtime: the engine that runs everywhere."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from domicile.adapters.cross_encoding import GraphReranker
 from domicile.adapters.encoding import GraphEmbedder
 from domicile.models.artefact import ModelFolder
 from domicile.models.card import fingerprint
@@ -20,6 +21,13 @@ class OnnxEmbedder(GraphEmbedder):
     def __init__(self, folder: ModelFolder, threads: int) -> None:
         path = folder.path / folder.card.graph
         super().__init__(folder, lambda: _Session(path), threads, fingerprint(folder.card, engine="onnxruntime"))
+
+
+class OnnxReranker(GraphReranker):
+    """``ports.Reranker`` on a verified folder; see ``GraphReranker``."""
+
+    def __init__(self, folder: ModelFolder, threads: int) -> None:
+        super().__init__(folder, lambda: _Session(folder.path / folder.card.graph), threads)
 
 
 class _Session:

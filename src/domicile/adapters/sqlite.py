@@ -10,7 +10,8 @@ from array import array
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
-from itertools import islice
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domicile import filters, labels
-from domicile.domain import Chunk, Condition, Document, Label, Layout, Page, Scalar
+from domicile.adapters import filter_sql
+from domicile.domain import Chunk, Condition, Document, Label, Layout, Page
 from domicile.errors import IndexDamaged
 from domicile.files import write_refused
 from domicile.metadata import comparable
@@ -35,6 +37,9 @@ CREATE TABLE documents (
     state TEXT NOT NULL, label INTEGER NOT NULL REFERENCES labels, first INTEGER NOT NULL, rows INTEGER NOT NULL,
     metadata TEXT NOT NULL, layout TEXT NOT NULL, text BLOB NOT NULL);
 CREATE TABLE fields (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE kinds (
+    field INTEGER NOT NULL REFERENCES fields, kind TEXT NOT NULL, label INTEGER NOT NULL REFERENCES labels,
+    PRIMARY KEY (field, kind, label)) WITHOUT ROWID;
 CREATE TABLE metadata (
     field INTEGER NOT NULL REFERENCES fields, value NOT NULL, document INTEGER NOT NULL REFERENCES documents,
     PRIMARY KEY (field, value, document)) WITHOUT ROWID;
@@ -50,9 +55,6 @@ _LOOKUPS = 500
 _ARRAYS = ("labels", "rows")
 """Numbers of every document in order, each array as one value: a segment opens without reading its documents."""
 _KNOWN_FIELDS = 10_000
-_FIELD = "field = (SELECT id FROM fields WHERE name = ?)"
-_NUMBERS, _TEXTS = "value < ''", "value >= ''"
-"""Every text sorts behind every number."""
 
 
 class ChunkStoreWriter:
@@ -96,10 +98,7 @@ class ChunkStoreWriter:
                     zlib.compress(document.text.encode("utf-8"), 6),
                 ),
             )
-            self._connection.executemany(
-                "INSERT OR IGNORE INTO metadata VALUES (?,?,?)",
-                [(self._field(field), value, number) for field, value in _filterable(document)],
-            )
+            self._put_metadata(number, label, document)
             self._connection.executemany(
                 "INSERT INTO chunks VALUES (?,?,?,?,?,?,?,?,?,?,?)",
                 (
@@ -124,6 +123,18 @@ class ChunkStoreWriter:
         self.rows += len(chunks)
         self.documents += 1
         return first
+
+    def _put_metadata(self, number: int, label: int, document: Document) -> None:
+        values = [(filters.field_of(name), value) for name, value in document.metadata]
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO kinds VALUES (?,?,?)",
+            {(self._field(field), filters.kind_of(value), label) for field, value in values},
+        )
+        values += [("document", comparable(document.uri)), ("title", comparable(document.title))]
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO metadata VALUES (?,?,?)",
+            [(self._field(field), value, number) for field, value in (*values, ("origin", document.origin))],
+        )
 
     def _label(self, label: Label) -> int:
         if label not in self._labels:
@@ -222,6 +233,8 @@ class ChunkStore:
                 found &= self._labelled(partial(filters.holds_for, condition, readers=readers))
             else:
                 found &= self._with_value(condition)
+            if not found.any():
+                break
         return np.repeat(found, self._rows_of)
 
     def fields(self, allowed: NDArray[np.bool_], asked: Iterable[str]) -> dict[str, frozenset[filters.Kind]]:
@@ -230,11 +243,16 @@ class ChunkStore:
         Args:
             asked: the fields that matter; beside them come the first few by name, to be shown to people.
         """
-        names = (name for (name,) in self._query("SELECT name FROM fields ORDER BY name"))
-        others = ((name, self._kinds(name, allowed)) for name in names if name not in filters.BUILT_IN)
-        shown = islice(((name, kinds) for name, kinds in others if kinds), filters.SHOWN_FIELDS)
-        wanted = ((name, self._kinds(name, allowed)) for name in asked)
-        return {name: kinds for name, kinds in (*shown, *wanted) if kinds}
+        found: dict[str, frozenset[filters.Kind]] = {}
+        for field in asked:
+            for name, kind in self._kinds(allowed, "WHERE f.name = ?", (field,)):
+                found[name] = found.get(name, frozenset()) | {kind}
+        shown: dict[str, frozenset[filters.Kind]] = {}
+        for name, kind in self._kinds(allowed):
+            if len(shown) == filters.SHOWN_FIELDS and name not in shown:
+                break
+            shown[name] = shown.get(name, frozenset()) | {kind}
+        return shown | found
 
     def _labelled(self, wanted: Callable[[Label], bool]) -> NDArray[np.bool_]:
         """One boolean a document; labels are few."""
@@ -242,23 +260,29 @@ class ChunkStore:
 
     def _with_value(self, condition: Condition) -> NDArray[np.bool_]:
         """One boolean a document."""
-        where, values = _where(condition)
+        where, values = filter_sql.where(condition)
         # one text of all numbers: four times as fast as a row of the result for each
-        ((found,),) = self._query(
-            f"SELECT group_concat(document) FROM metadata WHERE {_FIELD} AND {where}", (condition.field, *values)
-        )
+        ((found,),) = self._query(f"SELECT group_concat(document) FROM metadata WHERE {where}", values)
         mask = np.zeros(len(self._label_of), dtype=bool)
         if found is not None:
             mask[np.fromstring(found, dtype=np.int32, sep=",")] = True
         return mask
 
-    def _kinds(self, field: str, allowed: NDArray[np.bool_]) -> frozenset[filters.Kind]:
-        """What the values of a field are; nothing where no allowed document has it."""
-        kinds: dict[filters.Kind, str] = {"number": _NUMBERS, "text": _TEXTS}
-        return frozenset(kind for kind, where in kinds.items() if self._occurs(field, where, allowed))
+    def _kinds(
+        self, allowed: NDArray[np.bool_], where: str = "", parameters: Sequence[str] = ()
+    ) -> Iterator[tuple[str, filters.Kind]]:
+        """Fields by name and kinds of their values. What has another label than all that is allowed costs no look."""
+        visible = frozenset(np.flatnonzero(np.bincount(self._label_of[allowed[self._firsts]])).tolist())
+        rows = self._query(
+            f"SELECT f.name, k.kind, k.label FROM fields f JOIN kinds k ON k.field = f.id {where} ORDER BY f.name, k.kind",
+            parameters,
+        )
+        for (name, kind), of_labels in groupby(rows, key=itemgetter(0, 1)):
+            if any(label in visible for _, _, label in of_labels) and self._occurs(name, kind, allowed):
+                yield name, kind
 
-    def _occurs(self, field: str, where: str, allowed: NDArray[np.bool_]) -> bool:
-        found = self._query(f"SELECT document FROM metadata WHERE {_FIELD} AND {where}", (field,))
+    def _occurs(self, field: str, kind: filters.Kind, allowed: NDArray[np.bool_]) -> bool:
+        found = self._query(f"SELECT document FROM metadata WHERE {filter_sql.of_kind(kind)}", (field,))
         with closing(found):
             return any(allowed[self._firsts[document]] for (document,) in found)
 
@@ -324,35 +348,6 @@ class ChunkStore:
             "SELECT uri, origin, digest, state, first, rows FROM documents ORDER BY id"
         ):
             yield DocumentState(uri, origin, digest, state, rows), first
-
-
-def _filterable(document: Document) -> Iterator[tuple[str, Scalar]]:
-    """What filters can ask of a document beside its label."""
-    yield "document", comparable(document.uri)
-    yield "title", comparable(document.title)
-    yield "origin", document.origin
-    for name, value in document.metadata:
-        yield filters.field_of(name), value
-
-
-def _where(condition: Condition) -> tuple[str, tuple[Scalar, ...]]:
-    """A condition in SQL: what anybody wrote is a parameter."""
-    values, operator = condition.values, condition.operator
-    if operator in ("eq", "in"):
-        return f"value IN ({','.join('?' * len(values))})", values
-    (value,) = values
-    if operator == "prefix":
-        return _between(str(value), filters.after(str(value)))
-    if operator == "gte":
-        return "value >= ?" if isinstance(value, str) else f"value >= ? AND {_NUMBERS}", values
-    if isinstance(value, str):
-        end = filters.end_of(value)
-        return (f"{_TEXTS} AND value <= ?", values) if end is None else (f"{_TEXTS} AND value < ?", (end,))
-    return "value <= ?", values
-
-
-def _between(first: str, end: str | None) -> tuple[str, tuple[Scalar, ...]]:
-    return ("value >= ?", (first,)) if end is None else ("value >= ? AND value < ?", (first, end))
 
 
 def _encode_layout(layout: Layout) -> str:

@@ -1,8 +1,8 @@
-"""Word pieces of a model's own ``tokenizer.json``."""
+"""Word pieces of a model's own ``tokenizer.json``, of one text or of two."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +29,7 @@ class Pieces:
         self._whole, self._cut = _open(path), _open(path)
         self._cut.enable_truncation(max_pieces)
         self._max_pieces = max_pieces
-        known = (self._whole.token_to_id(token) for token in _PADS)
-        self.pad = next((number for number in known if number is not None), 0)
+        self.pad = _pad_of(self._whole)
 
     def ids(self, text: str) -> list[int]:
         """The numbers of the pieces, specials included, cut at ``max_pieces``."""
@@ -53,12 +52,51 @@ class Pieces:
         return np.concatenate(found)
 
 
+class Pairs:
+    """A tokenizer as a reranker needs it. Safe to use from several threads.
+
+    Args:
+        path: a ``tokenizer.json``.
+        max_pieces: of a question and a passage together, specials included.
+
+    Raises:
+        ValueError: so few that nothing of a question and a passage fits.
+    """
+
+    def __init__(self, path: Path, max_pieces: int) -> None:
+        self._whole, self._cut = _open(path), _open(path)
+        # What is too long is cut at the end of the passage: a question that is not whole is another question.
+        self._cut.enable_truncation(max_pieces, strategy="only_second")
+        self._for_question = (max_pieces - self._whole.num_special_tokens_to_add(True)) // 2
+        if self._for_question < 1:
+            raise ValueError(f"max_pieces is {max_pieces}: no question and passage fit")
+        self.pad = _pad_of(self._whole)
+
+    def encode(self, question: str, passages: Sequence[str]) -> Iterator[tuple[list[int], list[int]]]:
+        """For each passage the numbers of the pieces of both, specials included, and which text each belongs to.
+
+        A question may take half of the window, and is cut there; a passage is cut where the window ends.
+        """
+        question = _encodable(question)
+        asked = self._whole.encode(question, add_special_tokens=False).offsets
+        if len(asked) > self._for_question:
+            question = question[: asked[self._for_question - 1][1]]
+        for passage in passages:
+            pair = self._cut.encode(question, _encodable(passage[:_BLOCK]))
+            yield pair.ids, pair.type_ids
+
+
 def _open(path: Path) -> Tokenizer:
     tokenizer = Tokenizer.from_file(str(path))
     # Published files often pad and cut to lengths of their own.
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
+
+
+def _pad_of(tokenizer: Tokenizer) -> int:
+    known = (tokenizer.token_to_id(token) for token in _PADS)
+    return next((number for number in known if number is not None), 0)
 
 
 def _encodable(text: str) -> str:

@@ -26,7 +26,7 @@ async def livez() -> dict[str, bool]:
 @router.head("/readyz", include_in_schema=False)
 @router.get("/readyz")
 def readyz(request: Request) -> JSONResponse:
-    """Ready: the embedder verifies and each collection has an intact generation. The language model may be down.
+    """Ready: the embedder verifies and each collection has an intact generation. The other models may be down.
 
     Not in the pool of the searches: a service that has much to do is ready all the same.
     """
@@ -47,6 +47,8 @@ def readiness(service: Service) -> dict[str, Any]:
     """The state of every part that an answer needs."""
     collections = {name: _collection(service, name) for name in service.indexes.names()}
     models = [service.embedder, service.answering.model_status()]
+    if (reranker := service.retriever.reranker_status()) is not None:
+        models.append(reranker)
     ready = service.embedder.state == "ready" and all(row["generation"] is not None for row in collections.values())
     return {
         "ready": ready,

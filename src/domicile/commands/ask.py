@@ -66,6 +66,8 @@ def _ask(parsed: argparse.Namespace, console: Console) -> int:
                 _show(piece, home, console)
                 if (trouble := indexes.trouble(request.collection)) is not None:
                     console.note(f"warning: serving generation {piece.generation}: {trouble}")
+                for note in piece.notes:
+                    console.note(f"warning: {note}")
                 if piece.degraded == "model":
                     console.note(f"warning: answered without the language model: {answering.model_status().reason}")
     finally:

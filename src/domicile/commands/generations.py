@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from domicile.adapters.manifest import Manifest
 from domicile.bootstrap import Home
 from domicile.console import Console, parser, run, subparser
 from domicile.errors import IndexDamaged, UnknownCollection, UsageError
@@ -64,6 +65,7 @@ def _list(parsed: argparse.Namespace, console: Console) -> int:
                     "documents": manifest.counts.documents,
                     "chunks": manifest.counts.chunks,
                     "current": current is not None and current.generation == number,
+                    "search": _search_of(manifest),
                 }
             )
         except IndexDamaged as error:
@@ -75,8 +77,24 @@ def _list(parsed: argparse.Namespace, console: Console) -> int:
         console.say(
             f"{'*' if row.get('current') else ' '} {row['generation']:>6}  "
             + str(row.get("damaged") or f"{row['created']}  {row['documents']:,} documents  {row['chunks']:,} chunks")
+            + _recall(row)
         )
     return 0
+
+
+def _search_of(manifest: Manifest) -> dict[str, Any]:
+    """How its vectors are searched, and what was fitted to it."""
+    fitted = manifest.tuning.model_dump(mode="json", include={"dense", "evidence"}, exclude_none=True)
+    if (found := manifest.approximate) is None:
+        return {"kind": "exact", "tuned": fitted}
+    efforts = [effort.model_dump(mode="json") for effort in found.efforts]
+    return {"kind": "approximate", "target": found.target, "efforts": efforts, "tuned": fitted}
+
+
+def _recall(row: dict[str, Any]) -> str:
+    search = row.get("search", {})
+    found = f"  recall@10 {search['efforts'][0]['recall']:.3f}" if search.get("kind") == "approximate" else ""
+    return found + ("  tuned" if search.get("tuned") else "")
 
 
 def _verify(parsed: argparse.Namespace, console: Console) -> int:

@@ -93,10 +93,7 @@ def _measure(home: Home, console: Console) -> dict[str, Any]:
 
 def _verify(parsed: argparse.Namespace, console: Console) -> int:
     home = Home.open(console.home, console.environment)
-    rows = [
-        _embedder_row(home, trust=False),
-        _row(home.settings.models.llm, "llm", home.llm_folder, trust=False),
-    ]
+    rows = _rows(home, trust=False)
     ok = all(row["sha256_ok"] for row in rows)
     console.result({"ok": ok, "models": rows})
     for row in rows:
@@ -106,15 +103,21 @@ def _verify(parsed: argparse.Namespace, console: Console) -> int:
 
 def _list(parsed: argparse.Namespace, console: Console) -> int:
     home = Home.open(console.home, console.environment)
-    rows = [
-        _embedder_row(home, trust=True),
-        _row(home.settings.models.llm, "llm", home.llm_folder, trust=True),
-    ]
+    rows = _rows(home, trust=True)
     console.result({"models": rows})
     for row in rows:
         size = f"{row['bytes'] / 1e6:,.0f} MB" if row["sha256_ok"] else row["reason"]
         console.say(f"{row['name']:<20} {row['kind']:<9} {row['engine'] or '-':<22} {size}")
     return 0
+
+
+def _rows(home: Home, *, trust: bool) -> list[dict[str, Any]]:
+    """The configured models; a reranker is none unless one is named."""
+    chosen = home.settings.models
+    rows = [_embedder_row(home, trust=trust), _row(chosen.llm, "llm", home.llm_folder, trust=trust)]
+    if chosen.reranker:
+        rows.append(_row(chosen.reranker, "reranker", home.reranker_folder, trust=trust))
+    return rows
 
 
 def _embedder_row(home: Home, *, trust: bool) -> dict[str, Any]:

@@ -40,6 +40,8 @@ def _search(parsed: argparse.Namespace, console: Console) -> int:
     result = retriever.search(parsed.query, parsed.collection, principal, parsed.mode, parsed.top, conditions)
     if (trouble := indexes.trouble(parsed.collection)) is not None:
         console.note(f"warning: serving generation {result.generation}: {trouble}")
+    for note in result.notes:
+        console.note(f"warning: {note}")
     console.result(wire.search_result(result, home.regions))
     for hit in result.hits:
         page = f", p. {hit.chunk.page}" if hit.chunk.page else ""

@@ -15,7 +15,7 @@ from pathlib import Path
 from domicile.errors import ConfigError, ModelDamaged, ModelMissing
 from domicile.files import HashMemory, replace_durably, sha256_of, storage_errors
 from domicile.models.card import CARD_NAME, FileEntry, Kind, ModelCard, read_card
-from domicile.models.discovery import discover_kind, infer_card
+from domicile.models.discovery import infer_card, possible_kinds
 
 Hasher = Callable[[Path], str]
 
@@ -45,7 +45,7 @@ def open_model(folder: Path, kind: Kind, hashes: HashMemory, pins: Path, *, trus
     Raises:
         ModelMissing: there is no such folder, or no model of this kind in it.
         ModelDamaged: a file is missing, changed, not named, or a link; names it.
-        ConfigError: a model of the other kind.
+        ConfigError: a model of another kind.
     """
     folder = folder.resolve()
 
@@ -54,13 +54,13 @@ def open_model(folder: Path, kind: Kind, hashes: HashMemory, pins: Path, *, trus
 
     if (folder / CARD_NAME).exists():
         card, advice = read_card(folder / CARD_NAME), _REBUILD
-    elif discover_kind(folder) is None:
+    elif not possible_kinds(folder):
         raise ModelMissing(f"there is no model in {folder}: {_REBUILD}, or name another folder in domicile.toml")
     else:
         pin = pins / f"{folder.name}.json"
         card, advice = _pinned(folder, kind, pin, digest), f"if the change is yours, delete {pin}"
     if card.kind != kind:
-        raise ConfigError(f"{folder} holds an {card.kind}, where an {kind} is configured")
+        raise ConfigError(f"{folder} holds a model of kind {card.kind}, where one of kind {kind} is configured")
     verify_files(folder, card, digest, advice)
     return ModelFolder(folder, card)
 

@@ -13,13 +13,19 @@ from domicile.errors import ModelDamaged
 
 CARD_NAME = "model.json"
 
-Kind = Literal["embedder", "llm"]
+Kind = Literal["embedder", "llm", "reranker"]
 Pooling = Literal["in_graph", "mean", "cls"]
 Engine = Literal["onnxruntime", "openvino"]
 Precision = Literal["f32", "bf16"]
 
-_EMBEDDER_ONLY = {"dimensions", "max_pieces", "pooling", "normalize", "prefixes", "graph", "parity"}
+_EMBEDDER_ONLY = {"dimensions", "pooling", "normalize", "prefixes", "parity"}
+_ENCODER_ONLY = {"max_pieces", "graph"}
 _LLM_ONLY = {"context_length"}
+_FOREIGN = {
+    "embedder": _LLM_ONLY,
+    "reranker": _LLM_ONLY | _EMBEDDER_ONLY,
+    "llm": _EMBEDDER_ONLY | _ENCODER_ONLY,
+}
 _TEXT = {".json", ".txt", ".md", ".jinja", ".py", ".onnx"}
 
 
@@ -56,9 +62,9 @@ class ModelCard(_Frozen):
 
     Attributes:
         files: every file that is read, by its path in the folder, with ``/``.
-        graph: the ONNX file of an embedder.
+        graph: the ONNX file of an embedder or a reranker.
         dimensions: of an embedder's vectors; ``None`` where only running the graph tells.
-        max_pieces: word pieces of one text, specials included.
+        max_pieces: word pieces of one text, or of a reranker's question and passage together; specials included.
         context_length: tokens of prompt and answer together, of an llm.
         parity: how near an embedder's vectors came to the reference implementation.
     """
@@ -85,9 +91,9 @@ class ModelCard(_Frozen):
         return sum(entry.size for entry in self.files.values())
 
     def to_json(self) -> str:
-        """The text of ``model.json``, without the keys that the other kind has."""
-        foreign = _LLM_ONLY if self.kind == "embedder" else _EMBEDDER_ONLY
-        return json.dumps(self.model_dump(exclude=foreign, exclude_none=True), indent=1, sort_keys=True) + "\n"
+        """The text of ``model.json``, without the keys that only other kinds have."""
+        shown = self.model_dump(exclude=_FOREIGN[self.kind], exclude_none=True)
+        return json.dumps(shown, indent=1, sort_keys=True) + "\n"
 
 
 def read_card(path: Path) -> ModelCard:

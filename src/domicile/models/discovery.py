@@ -7,37 +7,42 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from domicile.errors import ModelDamaged, ModelMissing
+from domicile.errors import ConfigError, ModelDamaged, ModelMissing
 from domicile.models.card import FileEntry, Kind, ModelCard, Pooling, Prefixes
 
 GRAPHS = ("model.onnx", "onnx/model.onnx")
 GENAI_CONFIG = "genai_config.json"
 TOKENIZER = "tokenizer.json"
+CONFIG = "config.json"
 _LONGEST = 8192
 
 
-def discover_kind(folder: Path) -> Kind | None:
-    """What the folder holds, by its files' names; ``None`` where it is no model."""
+def possible_kinds(folder: Path) -> frozenset[Kind]:
+    """What the folder may hold, by its files' names; empty where it is no model.
+
+    Embedders and rerankers have the same files, and the settings say which of them is meant.
+    """
     if (folder / GENAI_CONFIG).is_file():
-        return "llm"
+        return frozenset({"llm"})
     if (folder / TOKENIZER).is_file() and any((folder / graph).is_file() for graph in GRAPHS):
-        return "embedder"
-    return None
+        return frozenset({"embedder", "reranker"})
+    return frozenset()
 
 
 def infer_card(folder: Path, kind: Kind, files: Mapping[str, FileEntry]) -> ModelCard:
     """The card of a folder without ``model.json``.
 
     Args:
-        folder: as ``discover_kind`` accepted it.
+        folder: as ``possible_kinds`` accepted it.
         kind: what it is to be used as.
         files: every file of it, with its hash.
 
     Raises:
         ModelMissing: the files of this kind are not there.
         ModelDamaged: a file that says how to run the model is not what it should be.
+        ConfigError: it is to embed, and was trained to classify, as rerankers are.
     """
-    if discover_kind(folder) != kind:
+    if kind not in possible_kinds(folder):
         wanted = GENAI_CONFIG if kind == "llm" else f"{' or '.join(GRAPHS)}, and {TOKENIZER}"
         raise ModelMissing(f"{folder} holds no {kind}: it should have {wanted}")
     common: dict[str, Any] = {"name": folder.name, "kind": kind, "files": dict(files), "source": "user"}
@@ -46,15 +51,17 @@ def infer_card(folder: Path, kind: Kind, files: Mapping[str, FileEntry]) -> Mode
         _require_named(folder, config, files)
         context = config.get("model", {}).get("context_length")
         return ModelCard(**common, engine="onnxruntime-genai", precision="as_built", context_length=context)
-    return ModelCard(
-        **common,
-        engine="onnxruntime",
-        precision="as_built",
-        graph=next(graph for graph in GRAPHS if (folder / graph).is_file()),
-        max_pieces=_max_pieces(folder),
-        pooling=_pooling(folder),
-        prefixes=_prefixes(folder),
-    )
+    common |= {
+        "engine": "onnxruntime",
+        "precision": "as_built",
+        "graph": next(graph for graph in GRAPHS if (folder / graph).is_file()),
+        "max_pieces": _max_pieces(folder),
+    }
+    if kind == "reranker":
+        return ModelCard(**common)
+    if _classifies(folder):
+        raise ConfigError(f"{folder} holds a classifier, as rerankers are ({CONFIG}), where an embedder is configured")
+    return ModelCard(**common, pooling=_pooling(folder), prefixes=_prefixes(folder))
 
 
 def _read(folder: Path, name: str) -> dict[str, Any]:
@@ -85,10 +92,17 @@ def _max_pieces(folder: Path) -> int:
     declared = (
         _read(folder, "sentence_bert_config.json").get("max_seq_length"),
         _read(folder, "tokenizer_config.json").get("model_max_length"),
-        _read(folder, "config.json").get("max_position_embeddings"),
+        _read(folder, CONFIG).get("max_position_embeddings"),
     )
     # transformers writes 1e30 for "no limit"
     return next((int(n) for n in declared if isinstance(n, (int, float)) and 2 < n <= _LONGEST), 256)
+
+
+def _classifies(folder: Path) -> bool:
+    """Whether transformers would load it with a classification head; its logits would pass for vectors."""
+    architectures = _read(folder, CONFIG).get("architectures")
+    names = architectures if isinstance(architectures, list) else []
+    return any(str(name).endswith("ForSequenceClassification") for name in names)
 
 
 def _pooling(folder: Path) -> Pooling:

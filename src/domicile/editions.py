@@ -1,0 +1,148 @@
+"""Documents that replace each other: which of two is the one to quote. Pure.
+
+Two documents are editions of one text where the metadata of one names the other (``superseded_by``, ``replaced_by``,
+``supersedes``, ``replaces``), or where their titles are equal but for years, dates and versions. The question decides
+if it names one of them ("the policy of 2023"); else the newer one is preferred, by what the metadata says, then by
+the title. Where nothing tells them apart, neither is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from domicile.domain import Chunk, Scalar
+
+STATED_MARGIN = 0.3
+ASSUMED_MARGIN = 0.1
+"""How much worse a sentence of the preferred edition may be and still be the one to quote: where the replacement is
+stated, and where titles alone suggest it (the minutes of two meetings do not replace each other)."""
+
+_REPLACED_BY = ("superseded_by", "replaced_by", "supersededby", "replacedby")
+_REPLACES = ("supersedes", "replaces")
+_DATES = ("valid_from", "effective", "effective_date", "date", "updated", "modified", "published", "issued")
+_GONE = frozenset({"superseded", "replaced", "withdrawn", "obsolete", "archived", "expired", "retired", "deprecated"})
+_DATE = re.compile(r"\d{4}-\d{2}(?:-\d{2})?")
+_MARK = re.compile(
+    r"\b(?:v|ver|version|rev|revision|edition|release|issue)[.\s_-]*(?P<number>\d+(?:\.\d+)*|[a-z])\b"
+    r"|(?<![\w.])(?P<date>(?:19|20)\d\d(?:-\d\d(?:-\d\d)?)?)(?![\w.]\d)"
+    r"|(?<![\w.])(?P<dotted>\d+(?:\.\d+)+)\b",
+    re.IGNORECASE,
+)
+_ASIDE = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """Of two editions, by the URIs of their documents, the one to quote, and within which margin of scores."""
+
+    quote: str
+    instead_of: str
+    margin: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Edition:
+    """What tells editions apart: years and versions in the title, and with the date's year those that a question may name."""
+
+    uri: str
+    family: str
+    titled: frozenset[str]
+    marks: frozenset[str]
+    date: str
+    version: tuple[tuple[int, str], ...]
+    gone: bool
+    replaces: frozenset[str]
+    replaced_by: frozenset[str]
+
+
+def preferences(question: str, chunks: Iterable[Chunk]) -> list[Preference]:
+    """What to prefer among the documents of these chunks."""
+    editions = list({chunk.document: _read(chunk) for chunk in reversed(list(chunks))}.values())
+    asked = _marks(question)
+    found = []
+    for number, first in enumerate(editions):
+        for second in editions[number + 1 :]:
+            margin = STATED_MARGIN if _stated(first, second) else ASSUMED_MARGIN if _related(first, second) else None
+            newer = None if margin is None else _preferred(first, second, asked)
+            if margin is not None and newer is not None:
+                found.append(Preference(newer.uri, (second if newer is first else first).uri, margin))
+    return found
+
+
+def _read(chunk: Chunk) -> _Edition:
+    values: dict[str, list[Scalar]] = {}
+    for field, value in chunk.metadata:
+        values.setdefault(field.lower().replace("-", "_"), []).append(value)
+    title = chunk.title or _file(chunk.document)
+    dates = [str(value) for field in _DATES for value in values.get(field, []) if _DATE.match(str(value))]
+    titled = [match["date"] for match in _MARK.finditer(title) if match["date"]]
+    date = (dates or [max(titled, default="")])[0]
+    versions = [str(value) for value in values.get("version", [])] or [
+        match["number"] or match["dotted"] for match in _MARK.finditer(title) if not match["date"]
+    ]
+    return _Edition(
+        chunk.document,
+        " ".join(re.findall(r"\w+", _MARK.sub(" ", _ASIDE.sub(" ", title)).casefold())),
+        _marks(title),
+        _marks(f"{title} {date[:4]}"),
+        date,
+        _natural(versions[0]) if versions else (),
+        any(str(value).casefold() in _GONE for value in values.get("status", [])),
+        _names(values, _REPLACES),
+        _names(values, _REPLACED_BY),
+    )
+
+
+def _marks(text: str) -> frozenset[str]:
+    """The years and versions that a text names."""
+    found = set()
+    for match in _MARK.finditer(text):
+        found.add(match["date"][:4] if match["date"] else (match["number"] or match["dotted"]).casefold())
+    return frozenset(found)
+
+
+def _natural(version: str) -> tuple[tuple[int, str], ...]:
+    return tuple(
+        (int(part), "") if part.isdecimal() else (0, part) for part in re.findall(r"\d+|[a-z]+", version.lower())
+    )
+
+
+def _names(values: dict[str, list[Scalar]], fields: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(_file(str(value)) for field in fields for value in values.get(field, []))
+
+
+def _file(uri: str) -> str:
+    return uri.rstrip("/").rsplit("/", 1)[-1].casefold()
+
+
+def _folder(uri: str) -> str:
+    return uri.rpartition("/")[0]
+
+
+def _stated(first: _Edition, second: _Edition) -> bool:
+    return any(
+        _file(other.uri) in (one.replaces | one.replaced_by) for one, other in ((first, second), (second, first))
+    )
+
+
+def _related(first: _Edition, second: _Edition) -> bool:
+    """Whether titles make them editions of one text: an equal title alone says so only within one folder."""
+    if not first.family or first.family != second.family:
+        return False
+    return first.titled != second.titled or _folder(first.uri) == _folder(second.uri)
+
+
+def _preferred(first: _Edition, second: _Edition, asked: frozenset[str]) -> _Edition | None:
+    named = [edition for edition in (first, second) if edition.marks & asked]
+    if len(named) == 1:
+        return named[0]
+    for one, other in ((first, second), (second, first)):
+        if _file(other.uri) in one.replaces or _file(one.uri) in other.replaced_by or (other.gone and not one.gone):
+            return one
+    for key in ("date", "version"):
+        values = getattr(first, key), getattr(second, key)
+        if all(values) and values[0] != values[1]:
+            return first if values[0] > values[1] else second
+    return None

@@ -1,0 +1,68 @@
+"""Which of two editions of a document is the one to quote."""
+
+from __future__ import annotations
+
+import pytest
+
+from domicile.domain import Chunk, Label, Scalar, Sensitivity
+from domicile.editions import ASSUMED_MARGIN, STATED_MARGIN, Preference, preferences
+
+LABEL = Label(frozenset({"local"}), Sensitivity.INTERNAL, False, 0, frozenset(), frozenset({"answer"}), None)
+
+
+def chunk(uri: str, title: str, **metadata: Scalar) -> Chunk:
+    return Chunk(f"{uri}#0", uri, title, (), None, 0, 4, "Text", LABEL, "", tuple(metadata.items()))
+
+
+def preferred(first: Chunk, second: Chunk, question: str = "What is the maximum?") -> str | None:
+    found = preferences(question, [first, second])
+    assert found == [Preference(p.quote, p.instead_of, p.margin) for p in preferences(question, [second, first])]
+    return found[0].quote if found else None
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        (chunk("a.md", "Travel policy 2023"), chunk("b.md", "Travel policy 2024")),
+        (chunk("a.csv", "price-list-2025"), chunk("b.csv", "price-list-2026")),
+        (chunk("a", "Firmware 5.4 release notes"), chunk("b", "Firmware 5.10 release notes")),
+        (chunk("a", "Data sheet, revision C"), chunk("b", "Data sheet, revision D")),
+        (chunk("a", "Data sheet (rev C, withdrawn)"), chunk("b", "Data sheet (rev D)")),
+        (chunk("x/a", "Travel policy", date="2023-01-01"), chunk("x/b", "Travel policy", date="2023-01-02")),
+        (chunk("x/a", "Travel policy", version="9"), chunk("x/b", "Travel policy", version="10")),
+        (chunk("x/a", "Travel policy", status="Superseded", date="2024-01-01"), chunk("x/b", "Travel policy")),
+        (chunk("hr/old.md", "Leave"), chunk("hr/new.md", "Absence", supersedes="old.md")),
+        (chunk("hr/old.md", "Leave", superseded_by="new.md"), chunk("hr/new.md", "Absence")),
+    ],
+)
+def test_the_newer_one(older: Chunk, newer: Chunk) -> None:
+    assert preferred(older, newer) == newer.document
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (chunk("a", "Corrant 4 data sheet", date="2023-01-01"), chunk("b", "Corrant 8 data sheet", date="2024-01-01")),
+        (chunk("a/readme", "Readme", date="2023-01-01"), chunk("b/readme", "Readme", date="2024-01-01")),
+        (chunk("a", "Travel policy"), chunk("b", "Travel policy")),
+        (chunk("a", "2023"), chunk("b", "2024")),
+        (chunk("a", "Normans"), chunk("b", "Normans")),
+    ],
+)
+def test_other_documents_are_no_editions_of_each_other(first: Chunk, second: Chunk) -> None:
+    assert preferred(first, second) is None
+
+
+def test_the_question_may_name_the_edition() -> None:
+    older, newer = chunk("a", "Travel policy 2023"), chunk("b", "Travel policy 2024")
+    assert preferred(older, newer, "What was the maximum in 2023?") == "a"
+    assert preferred(older, newer, "What was the maximum in 2024?") == "b"
+    assert preferred(older, newer, "What changed from 2023 to 2024?") == "b"
+    assert preferred(older, newer, "What was the maximum in 1999?") == "b"
+
+
+def test_what_is_stated_counts_for_more_than_what_titles_suggest() -> None:
+    stated = [chunk("a", "Policy 2023", superseded_by="b"), chunk("b", "Policy 2024")]
+    suggested = [chunk("a", "Policy 2023"), chunk("b", "Policy 2024")]
+    assert preferences("", stated)[0].margin == STATED_MARGIN
+    assert preferences("", suggested)[0].margin == ASSUMED_MARGIN

@@ -66,7 +66,7 @@ def service_over(
 
     embedder = HashEmbedder()
     indexes = home.indexes()
-    retriever = Retriever(indexes, embedder)
+    retriever = Retriever(indexes, embedder, reranking=home.reranking())
     answering = Answering(
         retriever,
         EvidenceSelector(embedder, home.splitter()),

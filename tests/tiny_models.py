@@ -27,7 +27,7 @@ def write_tokenizer(path: Path) -> None:
     tokenizer.post_processor = TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[(mark, VOCABULARY[mark]) for mark in ("[CLS]", "[SEP]")]
+        special_tokens=[(mark, VOCABULARY[mark]) for mark in ("[CLS]", "[SEP]")],
     )
     tokenizer.enable_padding(length=12)
     tokenizer.enable_truncation(4)

@@ -277,9 +277,7 @@ def _payload_label(prompt: Prompt, flags: PartialLabel) -> Label | None:
     return None if packed is None else labels.narrow(packed, flags)
 
 
-def _abstain(
-    index: Index, watch: Stopwatch, asked: str | None, notes: tuple[Note, ...]
-) -> Iterator[str | Answer]:
+def _abstain(index: Index, watch: Stopwatch, asked: str | None, notes: tuple[Note, ...]) -> Iterator[str | Answer]:
     yield ABSTAINED
     decision = Decision(route="extractive", sink=None, model=None, region=None, label=None)
     yield Answer(

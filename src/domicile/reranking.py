@@ -128,8 +128,9 @@ class Reranking:
         if self._reranker is None:
             return Reranked(list(candidates), (MISSING if self._status.state == "missing" else DAMAGED,))
         ends = self._clock() + min(within, self._seconds)
+        passages = [_passage(chunk) for chunk in read([candidate.ref for candidate in best])]
         try:
-            scores = self._score(self._reranker, question, [_passage(chunk) for chunk in read([c.ref for c in best])], ends)
+            scores = self._score(self._reranker, question, passages, ends)
         except ModelDamaged as error:
             self._status = replace(self._status, state="damaged", reason=str(error))
             return Reranked(list(candidates), (FAILED,))

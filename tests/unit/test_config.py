@@ -24,9 +24,10 @@ def test_a_home_needs_no_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("text", "key", "allowed"), [
     ("x = 1", "'x'", "answering, collections"),
-    ("[models]\nlmm = 'x'", "'models.lmm'", "embedder, engine, llm, precision, threads"),
-    ("[collections.hr]\ngroup = []", "'collections.hr.group'", "groups, label, language, mode, roots, rules, tenant"),
-    ("[collections.rules]\ntypo = 1", "'collections.rules.typo'", "groups, label, language, mode, roots, rules, tenant"),
+    ("[models]\nlmm = 'x'", "'models.lmm'", "embedder, engine, llm, precision, rerank_budget_ms, rerank_depth, "
+     "reranker, threads"),
+    ("[collections.hr]\ngroup = []", "'collections.hr.group'", "groups, label, language, mode, recall, roots, rules, tenant"),
+    ("[collections.rules]\ntypo = 1", "'collections.rules.typo'", "groups, label, language, mode, recall, roots, rules, tenant"),
     ("[[collections.hr.rules]]\npath = 'a'\nlable = {}", "'collections.hr.rules.0.lable'", "label, path"),
 ])  # fmt: skip
 def test_an_unknown_key_is_named_with_what_is_allowed(tmp_path: Path, text: str, key: str, allowed: str) -> None:
@@ -40,6 +41,8 @@ def test_an_unknown_key_is_named_with_what_is_allowed(tmp_path: Path, text: str,
     ("[models]\nthreads = 257", "models.threads"), ("[models]\nthreads = -1", "models.threads"),
     ("[models]\nthreads = true", "models.threads"), ("[models]\nengine = 'torch'", "models.engine"),
     ("[models]\nprecision = 'int8'", "models.precision"), ("[models]\nprecision = 'bf16'", "models.precision"),
+    ("[models]\nrerank_depth = 0", "models.rerank_depth"), ("[models]\nrerank_depth = 201", "models.rerank_depth"),
+    ("[models]\nrerank_budget_ms = 0", "models.rerank_budget_ms"), ("[models]\nreranker = true", "models.reranker"),
     ("[models]\nthreads = '2'", "models.threads"), ("[answering]\ndeadline_seconds = 0", "answering.deadline_seconds"),
     ("[answering]\ndeadline_seconds = nan", "answering.deadline_seconds"), ("[answering]\ndeadline_seconds = inf",
     "answering.deadline_seconds"),

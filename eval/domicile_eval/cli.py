@@ -63,8 +63,10 @@ def _run(parsed: argparse.Namespace, console: Console) -> int:
     suite = read_beir(parsed.suite, parsed.split)
     retriever = home.retriever(home.indexes(), home.embedder())
     with console.progress(f"asking {suite.name}", len(suite.cases)) as advance:
-        generation, rankings = rank_documents(retriever, parsed.collection, suite.cases, parsed.mode, advance)
+        generation, rankings, notes = rank_documents(retriever, parsed.collection, suite.cases, parsed.mode, advance)
     figures = score(suite.cases, rankings)
+    for note, count in notes.items():
+        console.note(f"warning: {note}: {count:,} of {len(suite.cases):,} questions")
     console.result(
         {
             "suite": suite.name,
@@ -72,6 +74,7 @@ def _run(parsed: argparse.Namespace, console: Console) -> int:
             "generation": generation,
             "mode": parsed.mode,
             "metrics": {name: asdict(figure) for name, figure in figures.items()},
+            "notes": notes,
         }
     )
     console.say(f"{suite.name}: {len(suite.cases):,} questions, generation {generation}, {parsed.mode}")

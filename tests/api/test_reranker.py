@@ -13,6 +13,9 @@ from services import home_with, served, service_over
 from domicile.answering import Limits
 from domicile.bootstrap import Home
 from domicile.commands.models import main as models_command
+from domicile.testing import HashEmbedder
+from domicile_eval.runner import Ranked, rank_documents
+from domicile_eval.suites import Case
 
 QUERY = "is the pump checked every week"
 # The first holds all words of the question among many others; the model prefers the second, whose share is larger.
@@ -23,6 +26,7 @@ DOCUMENTS = {
 }
 FUSED = ["long.md", "short.md", "other.md"]
 RERANKED = ["short.md", "long.md", "other.md"]
+ANSWER_ANYTHING = Limits(evidence_threshold=0.0)
 
 
 def home_of(tmp_path: Path, reranker: Path | None, settings: str = "") -> Home:
@@ -44,9 +48,11 @@ def damage(home: Home, folder: Path) -> None:
     graph.write_bytes(data)
 
 
-def ask(home: Home, mode: str = "hybrid") -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]:
+def ask(
+    home: Home, mode: str = "hybrid", limits: Limits = ANSWER_ANYTHING
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]:
     """A search, the ``domicile`` object of an answer, readiness and metrics of a service over this home."""
-    service = service_over(home, limits=Limits(evidence_threshold=0.0))
+    service = service_over(home, limits=limits)
     with served(service) as running, running.client() as client:
         search = client.post("/v1/search", json={"collection": "handbook", "query": QUERY, "mode": mode})
         body = {"model": "handbook", "messages": [{"role": "user", "content": QUERY}]}
@@ -95,6 +101,14 @@ def test_one_index_alone_shows_what_it_found(tmp_path: Path, own: Path, mode: st
     assert all(hit["score"] <= 1 for hit in found["hits"])
 
 
+def test_an_answer_has_no_more_time_for_it_than_its_deadline(tmp_path: Path, own: Path) -> None:
+    home = home_of(tmp_path, own)
+    late = Limits(deadline=1e-9, evidence_threshold=0.0)
+    found, answer, *_ = ask(home, limits=late)
+    assert answer["notes"] == ["reranker skipped: no time"]
+    assert found["notes"] == []  # a search has its own
+
+
 def test_a_damaged_one_is_shown_and_gone_without(tmp_path: Path, own: Path) -> None:
     home = home_of(tmp_path, own)
     damage(home, own)
@@ -112,6 +126,18 @@ def test_a_missing_one_is_shown_and_gone_without(tmp_path: Path) -> None:
     assert order(found) == FUSED
     assert found["notes"] == answer["notes"] == ["reranker skipped: missing"]
     assert (ready["ready"], ready["models"]["nowhere"]["state"]) == (True, "missing")
+
+
+def test_an_evaluation_ranks_with_it_and_counts_what_went_without(tmp_path: Path, own: Path) -> None:
+    home = home_of(tmp_path, own)
+    cases = [Case("q", QUERY, {"short.md": 1})]
+
+    def ranked() -> Ranked:
+        return rank_documents(home.retriever(home.indexes(), HashEmbedder()), "handbook", cases, "hybrid")
+
+    assert ranked() == (1, {"q": RERANKED}, {})
+    damage(home, own)
+    assert ranked() == (1, {"q": FUSED}, {"reranker skipped: damaged": 1})
 
 
 def test_the_models_command_lists_and_verifies_it(

@@ -18,6 +18,7 @@ from domicile.adapters.compaction import Compaction
 from domicile.adapters.index_writer import LocalIndexWriter
 from domicile.adapters.snapshot import Snapshot
 from domicile.domain import OWNER, Collection, EvidenceCurve, FusionWeights, Scope, Tuning
+from domicile.testing import HashEmbedder
 
 POLICIES = Policies(Compaction(segment_rows=700, worth=2_000), Approximation(rows=1_000))
 WORDS = [f"{a}{b}" for a in "pump valve leave salary board union".split() for b in range(12)]
@@ -197,6 +198,19 @@ def test_tuned_numbers_are_a_new_generation_over_the_same_files(shelf: Shelf) ->
         change.tune(tuning)
         assert change.commit().generation == 3
     assert not shelf.leftovers()
+
+
+def test_what_was_fitted_to_another_embedder_is_forgotten(shelf: Shelf) -> None:
+    fill(shelf, range(3))
+    with shelf.writer.change(COLLECTION, None) as change:
+        change.tune(Tuning(FusionWeights(0.3)))
+        change.commit()
+    for embedder, tuning in ((EMBEDDER, Tuning(FusionWeights(0.3))), (HashEmbedder(fingerprint="other"), Tuning())):
+        with shelf.writer.change(COLLECTION, embedder, rebuild=True) as change:
+            for number in range(3):
+                put(change, f"d{number:05d}", text(number))
+            change.commit()
+        assert pinned(shelf).tuning == tuning
 
 
 @pytest.mark.parametrize(

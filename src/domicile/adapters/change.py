@@ -88,7 +88,9 @@ class Change:
             self._parent is not None and self._parent.manifest.language != self._collection.language
         )
         self._begun = False
-        self._tuning = self._parent.tuning if self._parent is not None else Tuning()
+        # numbers that were fitted to the cosines of another embedder mean nothing here
+        fitted = self._parent is not None and self._parent.fingerprint == self._embedder.fingerprint
+        self._tuning = self._parent.tuning if fitted and self._parent is not None else Tuning()
 
     @property
     def current(self) -> Commit | None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import logging
 import statistics
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from domicile.domain import OWNER, FusionWeights
 from domicile.fusion import weights_for
 from domicile.models.artefact import ModelFolder, file_entries
 from domicile.models.card import CARD_NAME
+from domicile.models.runtime import import_onnxruntime
 from domicile.ports import Embedder
 from domicile_eval.metrics import paired_gain, per_question
 from domicile_eval.suites import Case, read_beir
@@ -123,9 +125,11 @@ def with_weights_of_8_bits(source: ModelFolder, out: Path) -> Path:
     """The same model, its matrix products computed in whole numbers of 8 bits: weights scaled in blocks of 128."""
     if out.exists():
         return out
+    import_onnxruntime()  # first, and muted: the next line would load it as it is
     import onnx
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
+    logging.getLogger("onnxruntime.quantization.matmul_nbits_quantizer").setLevel(logging.WARNING)  # else 600 lines
     quantizer = MatMulNBitsQuantizer(
         onnx.load(source.path / source.card.graph), bits=8, block_size=128, is_symmetric=True, accuracy_level=4
     )

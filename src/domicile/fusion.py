@@ -10,7 +10,14 @@ from domicile.domain import Candidate, FusionWeights, Tuning
 RRF_K = 60
 """The constant of reciprocal rank fusion as published; it damps the weight of the first ranks."""
 
-SHIPPED: Mapping[str, FusionWeights] = {"all-minilm-l6-v2": FusionWeights(dense=0.4)}
+COVERED = 0.5
+"""The share from which a chunk counts as holding all words of the question.
+
+One of average length that has each of them once reaches .45. What lies beyond is repetition and brevity, which say
+little of meaning, and where the words are few, as in "What is X?", every chunk about X is there.
+"""
+
+SHIPPED: Mapping[str, FusionWeights] = {"all-minilm-l6-v2": FusionWeights(dense=0.55)}
 """By the name of the embedder, since each has a scale of cosines of its own; any other one is fused by ranks."""
 
 
@@ -32,8 +39,9 @@ def fuse(
 ) -> list[Candidate]:
     """A convex combination of scores, best first, ties by ``ref``; without weights, ``reciprocal_rank``.
 
-    ``score = w * cosine + (1 - w) * share``, where ``share`` is BM25 over the most that the words of the question could
-    reach. Neither part depends on the other candidates, so a weak list stays weak: nothing stretches it to 0..1.
+    ``score = w * cosine + (1 - w) * min(share / COVERED, 1)``, where ``share`` is BM25 over the most that the words of
+    the question could reach. Neither part depends on the other candidates, so a weak list stays weak: nothing
+    stretches it to 0..1.
 
     Args:
         dense: scores are cosines.
@@ -45,11 +53,11 @@ def fuse(
     """
     if weights is None:
         return reciprocal_rank([dense, lexical])
-    shares = {candidate.ref: candidate.score for candidate in lexical}
+    covered = {candidate.ref: min(candidate.score / COVERED, 1.0) for candidate in lexical}
     near = {candidate.ref: candidate.score for candidate in dense}
-    near.update((ref, cosines[ref]) for ref in shares if ref not in near)
+    near.update((ref, cosines[ref]) for ref in covered if ref not in near)
     w = weights.dense
-    return _ranked({ref: w * cosine + (1.0 - w) * shares.get(ref, 0.0) for ref, cosine in near.items()})
+    return _ranked({ref: w * cosine + (1.0 - w) * covered.get(ref, 0.0) for ref, cosine in near.items()})
 
 
 def reciprocal_rank(lists: Iterable[Sequence[Candidate]], k: int = RRF_K) -> list[Candidate]:

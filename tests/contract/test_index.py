@@ -423,3 +423,16 @@ def test_compatible_forms_of_a_letter_find_each_other(shelf: Shelf) -> None:
     assert lexical(index, "office") == ["ligature.txt"]
     assert lexical(index, "caf\u00e9") == ["decomposed.txt"]
     assert lexical(index, "cafe") == ["decomposed.txt"]
+
+
+def test_no_score_tells_of_a_word_in_what_may_not_be_seen(shelf: Shelf) -> None:
+    shelf.commit({f"open{n}": f"handbook {n}" for n in range(9)})
+    shelf.commit({"secret": "project zanzibar"}, frozenset({"hr"}))
+    index = shelf.reader().pin("c", OWNER)
+
+    def scores(question: str, scope: Scope) -> list[float]:
+        return [candidate.score for candidate in index.lexical(question, 20, scope)]
+
+    sales = Scope(frozenset({"sales"}))
+    assert scores("handbook zanzibar", sales) == scores("handbook qwertyx", sales) != []
+    assert scores("handbook zanzibar", ALL) != scores("handbook qwertyx", ALL)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domicile.domain import Candidate, FusionWeights, Tuning
-from domicile.fusion import SHIPPED, fuse, lexical_only, reciprocal_rank, weights_for
+from domicile.fusion import COVERED, SHIPPED, fuse, lexical_only, reciprocal_rank, weights_for
 
 Lists = tuple[list[Candidate], list[Candidate], dict[int, float]]
 EVEN = FusionWeights(dense=0.5)
@@ -30,19 +30,24 @@ def lists(draw: st.DrawFn) -> Lists:
     return best_first(near), best_first(worded), {ref: draw(COSINES) for ref in worded if ref not in near}
 
 
-def test_the_score_is_the_weighted_sum_of_cosine_and_share() -> None:
-    fused = fuse([Candidate(1, 0.8), Candidate(2, 0.5)], [Candidate(2, 1.0), Candidate(3, 0.5)], {3: -0.25}, EVEN)
+def test_the_score_is_the_weighted_sum_of_cosine_and_coverage() -> None:
+    fused = fuse([Candidate(1, 0.8), Candidate(2, 0.5)], [Candidate(2, 0.5), Candidate(3, 0.25)], {3: -0.25}, EVEN)
     assert fused == [Candidate(2, 0.75), Candidate(1, 0.4), Candidate(3, 0.125)]
 
 
+def test_a_share_beyond_full_coverage_gains_nothing() -> None:
+    fused = fuse([Candidate(1, 0.8), Candidate(2, 0.7)], [Candidate(2, 1.0), Candidate(1, 0.5)], {}, EVEN)
+    assert fused == [Candidate(1, 0.9), Candidate(2, 0.85)]
+
+
 def test_the_weight_is_the_share_of_the_dense_score() -> None:
-    near, worded = [Candidate(1, 1.0), Candidate(2, 0.0)], [Candidate(2, 1.0)]
+    near, worded = [Candidate(1, 1.0), Candidate(2, 0.0)], [Candidate(2, 0.5)]
     assert [c.ref for c in fuse(near, worded, {}, FusionWeights(dense=0.6))] == [1, 2]
     assert [c.ref for c in fuse(near, worded, {}, FusionWeights(dense=0.4))] == [2, 1]
 
 
 def test_equal_scores_are_ordered_by_number() -> None:
-    fused = fuse([Candidate(7, 0.5), Candidate(5, 0.0)], [Candidate(3, 0.5)], {3: 0.0}, EVEN)
+    fused = fuse([Candidate(7, 0.5), Candidate(5, 0.0)], [Candidate(3, 0.25)], {3: 0.0}, EVEN)
     assert fused == [Candidate(3, 0.25), Candidate(7, 0.25), Candidate(5, 0.0)]
 
 
@@ -109,7 +114,8 @@ def test_a_weight_of_one_or_nothing_leaves_one_list_in_its_order(found: Lists) -
     assert [c.ref for c in fuse(dense, [], {}, EVEN)] == [c.ref for c in dense]
     worded = {c.ref: c.score for c in lexical}
     by_words = fuse(dense, lexical, cosines, FusionWeights(dense=0.0))
-    assert [c for c in by_words if c.ref in worded] == lexical
+    covered = [min(worded.get(c.ref, 0.0) / COVERED, 1.0) for c in by_words]
+    assert covered == sorted(covered, reverse=True) == [c.score for c in by_words]
 
 
 def test_reciprocal_ranks_are_the_published_formula() -> None:

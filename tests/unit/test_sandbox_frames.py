@@ -117,7 +117,9 @@ def test_an_answer_that_no_parser_gives_is_none(change: dict[str, Any]) -> None:
         parsed_of("t", header | change, body)
 
 
-@pytest.mark.parametrize("field", ["ticket", "title", "markdown", "table", "pages", "text", "attachments", "metadata", "remarks"])
+@pytest.mark.parametrize(
+    "field", ["ticket", "title", "markdown", "table", "pages", "text", "attachments", "metadata", "remarks"]
+)
 def test_no_field_may_be_missing(field: str) -> None:
     header, body = unpack(reply("t", PARSED))
     del header[field]

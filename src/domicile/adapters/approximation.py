@@ -34,7 +34,7 @@ class Coverage:
     """What an inverted file holds.
 
     Attributes:
-        segments: whose rows it holds, one after the other, with their numbers of rows.
+        segments: whose rows it holds, one after the other, with their numbers of rows; none where it was no use.
         trained: rows when its centroids were learnt.
     """
 
@@ -68,6 +68,8 @@ class Approximation:
             return "exact"
         if covered is None or live > self.growth * covered.trained:
             return "train"
+        if not covered.segments:
+            return "keep"
         kept = {size.segment: size for size in sizes}
         held = sum(rows for _, rows in covered.segments)
         living = sum(kept[name].live for name, _ in covered.segments if name in kept)

@@ -255,7 +255,7 @@ class Change:
         lexical = self._commit_lexical(chunks)
         approximate = self._approximate(segments)
         files = [name for segment in segments for name in segment.files]
-        files += [approximate.file] if approximate is not None else []
+        files += [approximate.file] if approximate is not None and approximate.file is not None else []
         files += sorted(f"{lexical}/{path.name}" for path in (folder / lexical).iterdir())
         known = self._parent.manifest.files if self._parent is not None else {}
         entries = {name: known.get(name) or self._make_durable(folder / name) for name in files}
@@ -295,9 +295,8 @@ class Change:
 
     def _approximate(self, segments: Sequence[SegmentEntry]) -> ApproximateEntry | None:
         """The inverted file of the new generation, if it is large enough for one."""
-        parent = None if self._parent is None or self._rebuild else self._parent.manifest.approximate
-        if parent is not None and not self._rewritten.isdisjoint(part.number for part in parent.segments):
-            parent = None  # it holds codes of what is being erased
+        erasing = self._floor == self._number  # the parent's may hold codes of what is erased
+        parent = None if self._parent is None or self._rebuild or erasing else self._parent.manifest.approximate
         folder, dimensions = self._generations.folder, self._embedder.dimensions
         approximator = Approximator(folder, self._policies.approximation, dimensions, self._collection.recall)
         return approximator.renew(segments, parent, f"dense/{self._id}.faiss")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domicile.adapters.approximation import CANDIDATES
+from domicile.adapters.calibration import SHARES
 from domicile.adapters.faiss import ApproximateFile, Selector, VectorFile
 from domicile.adapters.manifest import ApproximateEntry
 from domicile.adapters.visible import ROW, ROW_BITS, Visible, ref_of
@@ -26,7 +27,7 @@ class Reach:
     Attributes:
         masks: one boolean a row, for each segment by its number; ``None`` where all may.
         selector: the same over the rows of the inverted file.
-        probes: of its lists, for this many rows; ``None`` where all is searched exactly.
+        probes: of its lists; ``None`` where all is searched exactly.
     """
 
     masks: Mapping[int, NDArray[np.bool_] | None]
@@ -62,8 +63,16 @@ class Dense:
         nothing = {number: np.zeros(rows, dtype=bool) for number, rows in self._covered}
         allowed = np.concatenate([visible.masks.get(number, nothing[number]) for number, _ in self._covered])
         share = int(allowed.sum()) / len(allowed)
-        probes = next((effort.probes for effort in self._entry.efforts if _NEARLY * effort.fraction <= share), None)
-        return Reach(masks, Selector(None if allowed.all() else allowed), probes)
+        return Reach(masks, Selector(None if allowed.all() else allowed), self._probes(share))
+
+    def _probes(self, share: float) -> int | None:
+        """A filter may leave nothing in the lists near a question, so all of them are looked into under one."""
+        assert self._entry is not None
+        assert self._file is not None
+        if share >= _NEARLY:
+            return self._entry.probes
+        wide = share >= _NEARLY * min(SHARES) and self._entry.filtered >= self._entry.target
+        return self._file.lists if wide else None
 
     def search(self, vector: Vectors, k: int, reach: Reach) -> list[Candidate]:
         """The ``k`` nearest, best first, ties by ``ref``."""
@@ -72,7 +81,10 @@ class Dense:
         covered: set[int] = set()
         if self._file is not None and reach.probes is not None:
             covered = {number for number, _ in self._covered}
-            positions = self._file.candidates(vector, max(CANDIDATES, 2 * k), reach.probes, reach.selector)
+            depth = max(CANDIDATES, 2 * k)
+            positions = self._file.candidates(vector, depth, reach.probes, reach.selector)
+            if len(positions) < depth and reach.probes < self._file.lists:  # what was near is struck out, or hidden
+                positions = self._file.candidates(vector, depth, self._file.lists, reach.selector)
             refs.append(self._refs[positions])
             scores.append(self.cosines(vector, refs[0]))
         for number, vectors in self._vectors.items():

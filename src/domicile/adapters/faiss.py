@@ -128,6 +128,7 @@ class ApproximateWriter:
         """Learn from a sample, float32 of shape (rows, dimensions); the same sample gives the same file."""
         import faiss
 
+        faiss.omp_set_num_threads(1)  # sums of floats depend on how they are shared out
         dimensions = sample.shape[1]
         clusters = faiss.Kmeans(
             dimensions, lists, niter=_ROUNDS, spherical=True, seed=_SEED, max_points_per_centroid=SAMPLE_PER_LIST,

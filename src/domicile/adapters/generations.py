@@ -340,7 +340,8 @@ class Generations:
                 continue
             named |= {segment.folder for segment in manifest.segments} | {manifest.lexical}
             named |= {segment.tombstones for segment in manifest.segments if segment.tombstones}
-            named |= {manifest.approximate.file} if manifest.approximate is not None else set()
+            if manifest.approximate is not None and manifest.approximate.file is not None:
+                named.add(manifest.approximate.file)
         for kind in KINDS:
             unnamed = [
                 path

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domicile.adapters.approximation import CANDIDATES, Approximation, Coverage, Rows, lists_for
-from domicile.adapters.calibration import Part, blocks, calibrate, exact_trial, gather
+from domicile.adapters.calibration import Part, blocks, calibrate, gather
 from domicile.adapters.faiss import SAMPLE_PER_LIST, ApproximateFile, ApproximateWriter, VectorFile
 from domicile.adapters.manifest import ApproximateEntry, CoveredSegment, SegmentEntry
 
@@ -35,7 +35,7 @@ class Approximator:
     def renew(
         self, segments: Sequence[SegmentEntry], parent: ApproximateEntry | None, name: str
     ) -> ApproximateEntry | None:
-        """What a generation of these segments needs; ``None`` where exact search is to be used.
+        """What a generation of these segments needs; ``None`` where it is too small, or exact search is asked for.
 
         Args:
             segments: all sealed.
@@ -53,23 +53,19 @@ class Approximator:
         step = self.policy.choose(sizes, covered) if self.target < 1 else "exact"
         if step == "exact":
             return None
-        if step == "keep":
-            return usable
-        if step == "extend":
-            assert usable is not None
-            return self._extended(segments, usable, name) or self._trained(segments, name)
-        return self._trained(segments, name)
+        if usable is not None and usable.file is not None and step == "extend":
+            extended = self._extended(segments, usable, name)
+            return extended if extended.file is not None else self._trained(segments, name)
+        return self._trained(segments, name) if step == "train" else usable
 
-    def _extended(
-        self, segments: Sequence[SegmentEntry], parent: ApproximateEntry, name: str
-    ) -> ApproximateEntry | None:
+    def _extended(self, segments: Sequence[SegmentEntry], parent: ApproximateEntry, name: str) -> ApproximateEntry:
         held = {part.id for part in parent.segments}
         new = [entry for entry in segments if entry.id not in held]
-        writer = ApproximateWriter.continued(self.folder / parent.file)
+        writer = ApproximateWriter.continued(self.folder / str(parent.file))
         order = (*parent.segments, *_covered(new))
         return self._finished(writer, self._parts(_covered(new), segments), order, segments, parent.trained, name)
 
-    def _trained(self, segments: Sequence[SegmentEntry], name: str) -> ApproximateEntry | None:
+    def _trained(self, segments: Sequence[SegmentEntry], name: str) -> ApproximateEntry:
         order = _covered(segments)
         parts, live = self._parts(order, segments), self._live(order, segments)
         rows = int(live.sum())
@@ -88,20 +84,32 @@ class Approximator:
         segments: Sequence[SegmentEntry],
         trained: int,
         name: str,
-    ) -> ApproximateEntry | None:
-        """Take in the new parts, write the file and measure how far it must be searched."""
+    ) -> ApproximateEntry:
+        """Take in the new parts, write the file and measure how far it must be searched.
+
+        One that does not reach the target is not kept, but the entry is: it is not tried again with every commit.
+        """
         for _, block in blocks(new):
             writer.add(block)
         path = self.folder / name
         writer.write(path)
-        found = ApproximateFile(path, writer.rows)
-        trial = exact_trial(self._parts(order, segments), self._live(order, segments))
-        efforts = calibrate(found, trial, self.target, CANDIDATES)
-        if efforts is None:
+        parts, live = self._parts(order, segments), self._live(order, segments)
+        measured = calibrate(ApproximateFile(path, writer.rows), parts, live, self.target, CANDIDATES)
+        if measured is None:
             logger.warning("%s: an inverted file does not reach a recall of %g", self.folder.name, self.target)
             path.unlink()
-            return None
-        return ApproximateEntry(file=name, trained=trained, target=self.target, segments=order, efforts=efforts)
+            return ApproximateEntry(
+                file=None, trained=trained, target=self.target, segments=(), probes=0, recall=0.0, filtered=0.0
+            )
+        return ApproximateEntry(
+            file=name,
+            trained=trained,
+            target=self.target,
+            segments=order,
+            probes=measured.probes,
+            recall=measured.recall,
+            filtered=measured.filtered,
+        )
 
     def _parts(self, order: Sequence[CoveredSegment], segments: Sequence[SegmentEntry]) -> list[Part]:
         there = {entry.id: entry for entry in segments}

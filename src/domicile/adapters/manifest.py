@@ -79,15 +79,6 @@ class Counts(BaseModel):
     chunks: int = Field(ge=0)
 
 
-class EffortEntry(BaseModel):
-    """How far to search where a filter lets this share of the rows through, and the recall@10 measured then."""
-
-    model_config = _Strict
-    fraction: float = Field(gt=0, le=1)
-    probes: int = Field(ge=1)
-    recall: float = Field(ge=0, le=1)
-
-
 class CoveredSegment(BaseModel):
     model_config = _Strict
     id: str = Field(pattern=r"^[0-9]{6}(-[0-9]{2})?$")
@@ -102,17 +93,23 @@ class ApproximateEntry(BaseModel):
     """The inverted file over most vectors of a generation; what it does not cover is searched exactly.
 
     Attributes:
+        file: ``None`` where one was made and did not reach the target: all is searched exactly.
         trained: living rows when its centroids were learnt.
+        target: the recall@10 that was asked for.
         segments: whose rows it holds, in this order; one that is no part of the generation any more is passed over.
-        efforts: by share of rows that a filter lets through, descending; below the last one search is exact.
+        probes: lists that a search looks into.
+        recall: the recall@10 that was measured so.
+        filtered: the least that was measured under a filter, with all lists.
     """
 
     model_config = _Strict
-    file: str = Field(pattern=r"^dense/[0-9]{6}\.faiss$")
+    file: str | None = Field(pattern=r"^dense/[0-9]{6}\.faiss$")
     trained: int = Field(ge=1)
     target: float
     segments: tuple[CoveredSegment, ...]
-    efforts: tuple[EffortEntry, ...] = Field(min_length=1)
+    probes: int = Field(ge=0)
+    recall: float = Field(ge=0, le=1)
+    filtered: float = Field(ge=0, le=1)
 
     @property
     def rows(self) -> int:
@@ -183,7 +180,7 @@ class Manifest(BaseModel):
     def _whole(self) -> Self:
         """What is opened must be hashed, and ancestors come before."""
         opened = {name for segment in self.segments for name in segment.files} | {f"{self.lexical}/meta.json"}
-        if self.approximate is not None:
+        if self.approximate is not None and self.approximate.file is not None:
             opened.add(self.approximate.file)
         if unhashed := sorted(opened - self.files.keys()):
             raise ValueError(f"{unhashed[0]!r} has no hash")

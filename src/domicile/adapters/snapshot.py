@@ -78,7 +78,8 @@ class Snapshot:
         }
         self._lexical = LexicalFolder(folder / manifest.lexical, manifest.language)
         entry = manifest.approximate
-        approximate = None if entry is None else (entry, ApproximateFile(folder / entry.file, entry.rows))
+        file = entry.file if entry is not None else None
+        approximate = (entry, ApproximateFile(folder / file, entry.rows)) if entry is not None and file else None
         self._dense = Dense({number: segment.vectors for number, segment in self._segments.items()}, approximate)
         self._scopes: dict[Scope, tuple[Visible, Reach]] = {}
         self._lock = threading.Lock()

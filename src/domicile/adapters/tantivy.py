@@ -237,7 +237,7 @@ class LexicalFolder:
         else:
             refs, scores = self._filtered(query, k, allowed)
         order = np.lexsort((refs, -scores))[:k]
-        shares = np.minimum(scores[order] / self._ceiling(terms), 1.0)
+        shares = np.minimum(scores[order] / self._ceiling(terms, readers), 1.0)
         return list(zip(refs[order].tolist(), shares.tolist(), strict=True))
 
     def _filtered(self, query: Any, k: int, allowed: Allowed) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -257,11 +257,17 @@ class LexicalFolder:
         terms = self._query_words.analyze(folded) or self._all_words.analyze(folded)
         return list(dict.fromkeys(terms))[:MAX_TERMS]
 
-    def _ceiling(self, terms: Sequence[str]) -> float:
-        """The BM25 score that no chunk can exceed."""
-        chunks = self.chunks
-        holding = (min(int(self._searcher.doc_freq("body", term)), chunks) for term in terms)  # it counts deleted ones
-        return (_K1 + 1) * sum(math.log(1 + (chunks - some + 0.5) / (some + 0.5)) for some in holding)
+    def _ceiling(self, terms: Sequence[str], readers: frozenset[str] | None) -> float:
+        """The BM25 score that no chunk can exceed.
+
+        A word that stands only in what the readers may not see counts as one that nothing holds: no score tells of it.
+        """
+        chunks, ceiling = self.chunks, 0.0
+        for term in terms:
+            seen = readers is None or len(self._hits(self._query([term], readers), 1)[0])
+            holding = min(int(self._searcher.doc_freq("body", term)), chunks) if seen else 0  # it counts deleted ones
+            ceiling += (_K1 + 1) * math.log(1 + (chunks - holding + 0.5) / (holding + 0.5))
+        return ceiling
 
     def _query(self, terms: Sequence[str], readers: frozenset[str] | None) -> Any:
         """Any of the terms, among what the readers may see."""

@@ -85,15 +85,15 @@ def _list(parsed: argparse.Namespace, console: Console) -> int:
 def _search_of(manifest: Manifest) -> dict[str, Any]:
     """How its vectors are searched, and what was fitted to it."""
     fitted = manifest.tuning.model_dump(mode="json", include={"dense", "evidence"}, exclude_none=True)
-    if (found := manifest.approximate) is None:
+    if (found := manifest.approximate) is None or found.file is None:
         return {"kind": "exact", "tuned": fitted}
-    efforts = [effort.model_dump(mode="json") for effort in found.efforts]
-    return {"kind": "approximate", "target": found.target, "efforts": efforts, "tuned": fitted}
+    measured = found.model_dump(mode="json", include={"target", "probes", "recall", "filtered"})
+    return {"kind": "approximate", **measured, "tuned": fitted}
 
 
 def _recall(row: dict[str, Any]) -> str:
     search = row.get("search", {})
-    found = f"  recall@10 {search['efforts'][0]['recall']:.3f}" if search.get("kind") == "approximate" else ""
+    found = f"  recall@10 {search['recall']:.3f}" if search.get("kind") == "approximate" else ""
     return found + ("  tuned" if search.get("tuned") else "")
 
 

@@ -29,7 +29,6 @@ from domicile.confidence import Features, confidence, fit
 from domicile.domain import OWNER, EvidenceCurve, Scope
 from domicile.evidence import EvidenceSelector, Selection
 from domicile.ports import Index
-from domicile.prompts import best_quotes
 from domicile.retrieval import Question, Ranking, Retriever, Stopwatch
 
 JUDGED = {"scifact": "scifact-train", "pubmedqa": "pubmedqa-l", "cranfield": "cranfield", "medquad": "medquad"}
@@ -59,9 +58,10 @@ def main() -> None:
     given = flags.parse_args()
     home = Home.open(given.home, {})
     embedder = home.embedder()
-    retriever = home.retriever(home.indexes(), embedder)
+    indexes = home.indexes()
+    retriever = home.retriever(indexes, embedder)
     rows = questions(given.data, given.questions)
-    found = {name: rows[name] for name in rows if (given.home / "data" / "collections" / name).exists()}
+    found = {name: rows[name] for name in rows if name in indexes.names()}
     served = {name: retriever.pin(name, OWNER) for name in found}
     asked = {name: list(ask(retriever, served[name], name, found)) for name in found}
     selector = EvidenceSelector(embedder, home.splitter())
@@ -72,7 +72,7 @@ def main() -> None:
             {
                 "ablation": {name: ablation(selector, served[name], asked[name]) for name in quoted},
                 "milliseconds": {name: speed(home, embedder, served[name], asked[name]) for name in quoted},
-                **report_confidence(asked, chosen),
+                **(report_confidence(asked, chosen) if len(found) > 1 else {}),
             }
         )
     )
@@ -91,7 +91,7 @@ def questions(data: Path, count: int) -> dict[str, list[Row]]:
         rows[name] = [{"question": row["text"]} for row in judged[:count]]
     examples = _EXAMPLE.findall(Path("examples/README.md").read_text(encoding="utf-8"))
     rows["handbook"] = [
-        *({"question": q, "document": uri.partition("#")[0], "answer": answer} for q, uri, answer in examples),
+        *({"question": q, "document": uri, "answer": answer} for q, uri, answer in examples),
         *lines(GOLD / "editions.jsonl"),
     ]
     rows["manuals"] = lines(GOLD / "manuals.jsonl")
@@ -108,6 +108,7 @@ def lines(path: Path) -> list[Row]:
 
 
 def ask(retriever: Retriever, index: Index, name: str, rows: dict[str, list[Row]]) -> Iterator[Asked]:
+    """Its own questions, and some of each other collection."""
     own = [("near" if row.get("near") else "yes", row) for row in rows[name]]
     others = [
         (other, row)
@@ -155,7 +156,7 @@ def ablation(selector: EvidenceSelector, index: Index, asked: Sequence[Asked]) -
     for name, changes in PARTS.items():
         with changed(*changes):
             picked = choose(selector, index, own)
-        outcome[name] = np.array([holds(index, item, chosen) for item, chosen in zip(own, picked, strict=True)])
+        outcome[name] = np.array([float(holds(index, item, chosen)) for item, chosen in zip(own, picked, strict=True)])
     full = outcome["all"]
     return {
         name: {"right": round(float(values.mean()), 3), "loss": interval(full - values)}
@@ -163,9 +164,8 @@ def ablation(selector: EvidenceSelector, index: Index, asked: Sequence[Asked]) -
     } | {"questions": len(own)}
 
 
-def holds(index: Index, item: Asked, chosen: Selection) -> float:
-    quotes = best_quotes(chosen.evidence)[:1] if chosen.evidence else ()
-    return float(any(is_right(index, item.row, quote) for quote in quotes))
+def holds(index: Index, item: Asked, chosen: Selection) -> bool:
+    return bool(chosen.evidence) and is_right(index, item.row, chosen.evidence[0])
 
 
 PARTS: dict[str, tuple[tuple[Any, str, Any], ...]] = {

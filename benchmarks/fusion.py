@@ -20,10 +20,10 @@ from domicile.bootstrap import Home
 from domicile.domain import OWNER, FusionWeights
 from domicile.fusion import SHIPPED
 from domicile.retrieval import Retriever
+from domicile_eval.fusion_fit import GRID, MEASURE, rank_with_each
 from domicile_eval.metrics import paired_gain, per_question
 from domicile_eval.runner import TOP_K, rank_documents
 from domicile_eval.suites import Case, read_beir
-from domicile_eval.tune import GRID, MEASURE, rank_with_each
 
 
 @dataclass(frozen=True, slots=True)

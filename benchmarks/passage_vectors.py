@@ -72,10 +72,11 @@ def embed(passages: Path, count: int, home: Path) -> dict[str, Any]:
     embedder = Home.open(home, dict(os.environ)).embedder()
     target, note = passages.with_name("vectors.f16.npy"), passages.with_name("vectors.json")
     done = 0
-    if note.exists():
-        known = json.loads(note.read_text())
-        if (known["fingerprint"], known["count"]) == (embedder.fingerprint, count):
-            done = known["done"]
+    if note.exists() and (known := json.loads(note.read_text()))["fingerprint"] == embedder.fingerprint:
+        done = min(known["done"], count)
+        if known["count"] != count:
+            resize(target, done, count)
+            write_note(note, done, count, embedder.fingerprint)
     vectors = np.lib.format.open_memmap(
         target, "r+" if done else "w+", dtype=np.float16, shape=(count, embedder.dimensions)
     )
@@ -83,9 +84,21 @@ def embed(passages: Path, count: int, home: Path) -> dict[str, Any]:
         vectors[done : done + len(texts)] = embedder.embed(texts, "document")
         vectors.flush()
         done += len(texts)
-        note.write_text(json.dumps({"done": done, "count": count, "fingerprint": embedder.fingerprint}))
+        write_note(note, done, count, embedder.fingerprint)
         print(time.strftime("%H:%M:%S"), done, flush=True)
     return {"embedded": done}
+
+
+def write_note(path: Path, done: int, count: int, fingerprint: str) -> None:
+    path.write_text(json.dumps({"done": done, "count": count, "fingerprint": fingerprint}))
+
+
+def resize(path: Path, kept: int, count: int) -> None:
+    rows = np.load(path, mmap_mode="r")[:kept]
+    fresh = np.lib.format.open_memmap(path.with_suffix(".new"), "w+", dtype=np.float16, shape=(count, rows.shape[1]))
+    fresh[:kept] = rows
+    fresh.flush()
+    path.with_suffix(".new").replace(path)
 
 
 def windows(passages: Path, start: int, stop: int) -> Iterator[list[str]]:

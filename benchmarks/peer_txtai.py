@@ -114,7 +114,8 @@ def peer(work: Path, python: Path, models: Path, data: Path) -> Iterator[Served]
         subprocess.run(
             [python, "-c", INDEX, data / "corpus.jsonl.gz", model, index], check=True, env=os.environ | ALONE
         )
-    (work / "txtai.yml").write_text(json.dumps({"path": str(index.resolve()), "writable": False}), encoding="utf-8")
+    config = {"path": str(index.resolve()), "writable": False, "embeddings": {"path": str(model.resolve())}}
+    (work / "txtai.yml").write_text(json.dumps(config), encoding="utf-8")
     command = [python, "-m", "uvicorn", "txtai.api:app", "--port", "0"]
     with running(command, r"http://\S+?:\d+", "/count", ALONE | {"CONFIG": str(work / "txtai.yml")}) as served:
         yield served

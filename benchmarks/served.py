@@ -16,6 +16,7 @@ from pathlib import Path
 
 import httpx
 
+START_SECONDS = 300
 DOMICILE = Path(sys.executable).with_name("domicile")
 
 
@@ -37,7 +38,7 @@ def service(home: Path) -> Iterator[Served]:
     """``domicile serve`` on a free port, once ``/readyz`` answers 200.
 
     Raises:
-        RuntimeError: it ended instead; says what it said.
+        RuntimeError: see ``running``.
     """
     with running([DOMICILE, "--home", home, "serve", "--port", "0"], r"http://\S+?:\d+", "/readyz") as served:
         yield served
@@ -47,20 +48,24 @@ def service(home: Path) -> Iterator[Served]:
 def running(
     command: Sequence[str | Path], address: str, ready: str, environment: dict[str, str] | None = None
 ) -> Iterator[Served]:
-    """A server that writes its address, which the pattern finds, to the standard error."""
+    """A server that writes its address, which the pattern finds, to the standard error.
+
+    Raises:
+        RuntimeError: it ended, or it was not ready in time; says what it said.
+    """
     with tempfile.NamedTemporaryFile() as said:
         began = time.perf_counter()
         process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=said, env=os.environ | (environment or {})
         )
         try:
-            while not (url := re.search(address, Path(said.name).read_text(encoding="utf-8"))):
-                if process.poll() is not None:
-                    raise RuntimeError(Path(said.name).read_text(encoding="utf-8"))
+            url = None
+            while url is None or httpx.get(url[0] + ready, timeout=START_SECONDS, trust_env=False).status_code != 200:
+                text = Path(said.name).read_text(encoding="utf-8")
+                if process.poll() is not None or time.perf_counter() - began > START_SECONDS:
+                    raise RuntimeError(text)
+                url = url or re.search(address, text)
                 time.sleep(0.005)
-            with httpx.Client(base_url=url[0], timeout=300, trust_env=False) as client:
-                while client.get(ready).status_code != 200:
-                    time.sleep(0.005)
             yield Served(url[0], process.pid, time.perf_counter() - began)
         finally:
             process.send_signal(signal.SIGTERM)

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -65,6 +65,8 @@ def service_over(
     from domicile.evidence import EvidenceSelector
 
     embedder = HashEmbedder()
+    limits = limits or Limits()
+    limits = replace(limits, evidence_threshold=min(limits.evidence_threshold, 0.05))  # the fake's cosines are low
     indexes = home.indexes()
     retriever = Retriever(indexes, embedder, reranking=home.reranking())
     answering = Answering(
@@ -72,7 +74,7 @@ def service_over(
         EvidenceSelector(embedder, home.splitter()),
         llm or ScriptedGenerator([LEAVE]),
         ExtractiveGenerator(),
-        limits or Limits(),
+        limits,
     )
     return Service(
         indexes=indexes,

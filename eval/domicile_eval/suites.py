@@ -45,7 +45,7 @@ def read_beir(folder: Path, split: str | None) -> Suite:
     for query, document, gain in _judgements(_qrels(folder, split)):
         if gain > 0:
             relevant.setdefault(query, {})[document] = gain
-    questions = dict(_questions(_either(folder / "queries.jsonl")))
+    questions = dict(read_queries(folder / "queries.jsonl"))
     if missing := sorted(relevant.keys() - questions.keys()):
         raise UsageError(f"{folder}: qrels judge {missing[0]!r}, which is not among the queries")
     cases = tuple(Case(query, questions[query], relevant[query]) for query in questions if query in relevant)
@@ -89,8 +89,13 @@ def _judgements(path: Path) -> Iterator[tuple[str, str, int]]:
             yield query, document, gain
 
 
-def _questions(path: Path) -> Iterator[tuple[str, str]]:
-    with _open(path) as stream:
+def read_queries(path: Path) -> Iterator[tuple[str, str]]:
+    """Id and text of every question of a ``queries.jsonl``, gzipped or not.
+
+    Raises:
+        UsageError: there is no such file, or a row is broken; names the line.
+    """
+    with _open(path := _either(path)) as stream:
         for number, line in enumerate(stream, start=1):
             try:
                 row = json.loads(line)

@@ -1,129 +1,115 @@
-"""Refits the weight of the fusion to the questions of one collection, and says honestly what that is worth."""
+"""``domicile eval tune``: what can be fitted to a collection, written as a generation where it is worth it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import argparse
+from dataclasses import asdict, replace
 
-import numpy as np
-from numpy.typing import NDArray
+from domicile.bootstrap import Home
+from domicile.console import Console
+from domicile.domain import OWNER, FusionWeights
+from domicile.evidence import EvidenceSelector
+from domicile.fusion import weights_for
+from domicile_eval.evidence_fit import MAX_QUESTIONS, EvidenceFit, fit_evidence, read_evidence
+from domicile_eval.fusion_fit import GRID, MEASURE, FusionFit, fit_fusion, rank_with_each
+from domicile_eval.suites import read_beir, read_queries
 
-from domicile.domain import Candidate, FusionWeights, Scope
-from domicile.errors import UsageError
-from domicile.fusion import fuse, lexical_only
-from domicile.ports import Index
-from domicile.retrieval import DEPTH, Retriever
-from domicile_eval.metrics import SEED, Figure, paired_gain, per_question
-from domicile_eval.suites import Case
+SUMMARY = "fit a collection's hybrid search, and its sense of what it can answer, to judged questions"
+EXAMPLES = """\
+  domicile eval tune --suite ./scifact --collection scifact --dry-run
+  domicile eval tune --suite ./scifact --collection scifact --unanswerable ./medquad/queries.jsonl.gz --json
 
-GRID = tuple(FusionWeights(dense=step / 20) for step in range(21))
-"""Finer steps differ by less than a thousandth of nDCG@10."""
-TOP = 10
-MEASURE = f"nDCG@{TOP}"
-MIN_QUESTIONS_A_FOLD = 4
-
-Rankings = dict[FusionWeights | None, dict[str, list[str]]]
-"""What each weight (``None``: by ranks) finds: question id to documents, best first."""
+Each fit is measured by cross-validation, on questions that it has not seen. Where that is better than what serves now, with
+95 % confidence, the fit to all questions becomes a new generation over the same segments, and later ingestion keeps it.
+`domicile generations rollback` takes it back."""
 
 
-@dataclass(frozen=True, slots=True)
-class FusionFit:
-    """A fit and what it gains.
-
-    Attributes:
-        serving: what the collection uses now; ``None`` is reciprocal rank fusion.
-        fitted: the best weight for all questions.
-        before: mean nDCG@10 with what serves now.
-        held_out: mean nDCG@10 where every question is ranked with a weight that was fitted without it.
-        gain: of the latter over the former, paired by question.
-    """
-
-    serving: FusionWeights | None
-    fitted: FusionWeights
-    before: float
-    held_out: float
-    gain: Figure
-
-    @property
-    def certain(self) -> bool:
-        """Whether questions that the fit has not seen gain, with 95 % confidence."""
-        return self.gain.low > 0
-
-
-def rank_with_each(
-    retriever: Retriever,
-    index: Index,
-    cases: Sequence[Case],
-    options: Sequence[FusionWeights | None],
-    advance: Callable[[int], None] = lambda questions: None,
-) -> Rankings:
-    """The first documents of every question under each option; the index is searched once a question.
-
-    Raises:
-        InvalidRequest: a question is too long for the embedder.
-    """
-    rankings: Rankings = {option: {} for option in options}
-    documents: dict[int, str] = {}
-    for case in cases:
-        question = retriever.ask(case.question)
-        dense = index.dense(question.vector, DEPTH, Scope(None))
-        lexical = index.lexical(question.text, DEPTH, Scope(None))
-        alone = lexical_only(dense, lexical)
-        cosines = dict(zip(alone, index.cosines(question.vector, alone), strict=True))
-        new = [ref for ref in (*(candidate.ref for candidate in dense), *alone) if ref not in documents]
-        documents.update((ref, chunk.document) for ref, chunk in zip(new, index.chunks(new), strict=True))
-        for option in options:
-            rankings[option][case.id] = _first(fuse(dense, lexical, cosines, option), documents)
-        advance(1)
-    return rankings
-
-
-def fit_fusion(cases: Sequence[Case], rankings: Rankings, serving: FusionWeights | None, folds: int) -> FusionFit:
-    """Choose the best weight of ``GRID``, and measure the choice by cross-validation.
-
-    A fold is ranked with the weight that is best for the other folds' questions, without those that share a relevant
-    document with it: what is known of its documents must not help.
-
-    Args:
-        rankings: of ``rank_with_each`` for ``serving`` and all of ``GRID``.
-
-    Raises:
-        UsageError: too few questions for so many folds.
-        MissingExtra: the ``eval`` extra is not installed.
-    """
-    if folds < 2 or len(cases) < MIN_QUESTIONS_A_FOLD * folds:
-        raise UsageError(
-            f"{len(cases)} questions cannot make {folds} folds: "
-            f"there must be 2 folds or more, of {MIN_QUESTIONS_A_FOLD} questions or more"
-        )
-    before = _ndcg(cases, rankings[serving])
-    table = np.array([_ndcg(cases, rankings[weights]) for weights in GRID])
-    held_out = before.copy()
-    for fold in np.array_split(np.random.default_rng(SEED).permutation(len(cases)), folds):
-        judged = {document for number in fold for document in cases[number].relevant}
-        unseen = [number for number, case in enumerate(cases) if judged.isdisjoint(case.relevant)]
-        if unseen:
-            held_out[fold] = table[_best(table[:, unseen], serving)][fold]
-    fitted = GRID[_best(table, serving)]
-    gain = paired_gain(before.tolist(), held_out.tolist())
-    return FusionFit(serving, fitted, float(before.mean()), float(held_out.mean()), gain)
+def tune(parsed: argparse.Namespace, console: Console) -> int:
+    home = Home.open(console.home, console.environment)
+    suite = read_beir(parsed.suite, parsed.split)
+    unanswerable = [text for _, text in read_queries(parsed.unanswerable)] if parsed.unanswerable else []
+    embedder = home.embedder()
+    retriever = home.retriever(home.indexes(), embedder)
+    index = retriever.pin(parsed.collection, OWNER)
+    serving = weights_for(index.tuning, embedder.name)
+    with console.progress(f"asking {suite.name}", len(suite.cases)) as advance:
+        rankings = rank_with_each(retriever, index, suite.cases, [serving, *GRID], advance)
+    fusion, evidence = fit_fusion(suite.cases, rankings, serving, parsed.folds), None
+    if unanswerable:
+        selector = EvidenceSelector(embedder, home.splitter())
+        count = min(len(suite.cases), MAX_QUESTIONS) + min(len(unanswerable), MAX_QUESTIONS)
+        with console.progress("reading evidence", count) as advance:
+            judged = read_evidence(retriever, selector, index, suite.cases, unanswerable, advance)
+        evidence = fit_evidence(judged, index.tuning.evidence, parsed.folds)
+    tuning = index.tuning
+    if fusion.certain or parsed.force:
+        tuning = replace(tuning, fusion=fusion.fitted)
+    if evidence is not None and (evidence.certain or parsed.force):
+        tuning = replace(tuning, evidence=evidence.fitted)
+    generation = index.generation
+    if tuning != index.tuning and not parsed.dry_run:
+        with home.index_writer().change(home.collection(parsed.collection), None) as change:
+            change.tune(tuning)
+            generation = change.commit().generation
+    console.result(
+        {
+            "collection": parsed.collection,
+            "suite": suite.name,
+            "n": len(suite.cases),
+            "folds": parsed.folds,
+            "previous": index.generation,
+            "generation": generation,
+            "fusion": _fusion_record(fusion),
+            "evidence": _evidence_record(evidence) if evidence is not None else None,
+        }
+    )
+    console.say(f"{suite.name}: {len(suite.cases):,} questions, {parsed.folds} folds, generation {index.generation}")
+    _say_fusion(fusion, console)
+    if evidence is not None:
+        _say_evidence(evidence, console)
+    if generation != index.generation:
+        console.say(f"generation {generation} uses what is fitted")
+    else:
+        why = "a dry run" if tuning != index.tuning else "no gain is certain"
+        console.say(f"nothing written: {why}")
+    return 0
 
 
-def _first(ranked: Sequence[Candidate], documents: Mapping[int, str]) -> list[str]:
-    found: dict[str, None] = {}
-    for candidate in ranked:
-        found[documents[candidate.ref]] = None
-        if len(found) == TOP:
-            break
-    return list(found)
+def _fusion_record(fit: FusionFit) -> dict[str, object]:
+    return {
+        "serving": fit.serving.dense if fit.serving is not None else None,
+        "fitted": fit.fitted.dense,
+        MEASURE.lower(): {"serving": round(fit.before, 6), "cross_validated": round(fit.held_out, 6)},
+        "gain": asdict(fit.gain),
+        "certain": fit.certain,
+    }
 
 
-def _ndcg(cases: Sequence[Case], ranking: Mapping[str, Sequence[str]]) -> NDArray[np.float64]:
-    return np.array(per_question(cases, ranking, [MEASURE])[MEASURE])
+def _evidence_record(fit: EvidenceFit) -> dict[str, object]:
+    return {
+        "answerable": fit.answered,
+        "unanswerable": fit.unanswered,
+        "fitted": fit.fitted.coefficients,
+        "log_loss": {"serving": round(fit.before, 6), "cross_validated": round(fit.held_out, 6)},
+        "gain": asdict(fit.gain),
+        "certain": fit.certain,
+        "curve": fit.fitted.curve,
+    }
 
 
-def _best(table: NDArray[np.float64], serving: FusionWeights | None) -> int:
-    """The row of ``GRID`` with the best mean; among equals the nearest to what serves, so that nothing moves for nothing."""
-    means = table.mean(axis=1).round(9)
-    anchor = serving.dense if serving is not None else 0.5
-    return min(range(len(GRID)), key=lambda row: (-means[row], abs(GRID[row].dense - anchor)))
+def _say_fusion(fit: FusionFit, console: Console) -> None:
+    console.say(f"  fusion    {_named(fit.serving)}: {MEASURE} {fit.before:.4f}")
+    console.say(f"            {_named(fit.fitted)}: {fit.held_out:.4f} on questions that it was not fitted to")
+    console.say(f"            gain {fit.gain.value:+.4f}   95 % [{fit.gain.low:+.4f}, {fit.gain.high:+.4f}]")
+
+
+def _say_evidence(fit: EvidenceFit, console: Console) -> None:
+    console.say(
+        f"  evidence  {fit.answered} answerable, {fit.unanswered} other questions: log loss {fit.before:.4f} now"
+    )
+    console.say(f"            {fit.held_out:.4f} on questions that it was not fitted to")
+    console.say(f"            gain {fit.gain.value:+.4f}   95 % [{fit.gain.low:+.4f}, {fit.gain.high:+.4f}]")
+
+
+def _named(weights: FusionWeights | None) -> str:
+    return "reciprocal ranks" if weights is None else f"weight of meaning {weights.dense:.2f}"

@@ -1,13 +1,14 @@
 """Documents that replace each other: which of two is the one to quote. Pure.
 
 Two documents are editions of one text where the metadata of one names the other (``superseded_by``, ``replaced_by``,
-``supersedes``, ``replaces``), or where their titles are equal but for years, dates and versions. The question decides
-if it names one of them ("the policy of 2023"); else the newer one is preferred, by what the metadata says, then by
-the title. Where nothing tells them apart, neither is.
+``supersedes``, ``replaces``) by its URI or by its path from there, or where their titles are equal but for years, dates
+and versions. The question decides if it names one of them ("the policy of 2023"); else the newer one is preferred, by
+what the metadata says, then by the title. Where nothing tells them apart, neither is.
 """
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ _MARK = re.compile(
     r"|(?<![\w.])(?P<dotted>\d+(?:\.\d+)+)\b",
     re.IGNORECASE,
 )
+_VERSION_CHARACTERS = 100
 _ASIDE = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
 
 
@@ -90,8 +92,8 @@ def _read(chunk: Chunk) -> _Edition:
         date,
         _natural(versions[0]) if versions else (),
         any(str(value).casefold() in _GONE for value in values.get("status", [])),
-        _names(values, _REPLACES),
-        _names(values, _REPLACED_BY),
+        _named(chunk.document, values, _REPLACES),
+        _named(chunk.document, values, _REPLACED_BY),
     )
 
 
@@ -105,12 +107,25 @@ def _marks(text: str) -> frozenset[str]:
 
 def _natural(version: str) -> tuple[tuple[int, str], ...]:
     return tuple(
-        (int(part), "") if part.isdecimal() else (0, part) for part in re.findall(r"\d+|[a-z]+", version.lower())
+        (int(part), "") if part.isdecimal() else (0, part)
+        for part in re.findall(r"[0-9]{1,18}|[a-z]+", version[:_VERSION_CHARACTERS].lower())
     )
 
 
-def _names(values: dict[str, list[Scalar]], fields: tuple[str, ...]) -> frozenset[str]:
-    return frozenset(_file(str(value)) for field in fields for value in values.get(field, []))
+def _named(by: str, values: dict[str, list[Scalar]], fields: tuple[str, ...]) -> frozenset[str]:
+    """The documents that another one names, as it may write them: a whole URI, a path from its own folder, or what lies in
+    the same file as itself. A bare name is never one in another folder, where other texts have the same."""
+    found: set[str] = set()
+    for name in (str(value).strip().casefold() for field in fields for value in values.get(field, [])):
+        folder = _folder(by.casefold())
+        found.add(posixpath.normpath(posixpath.join(folder, name)))
+        found |= {f"{container}{mark}{name}" for mark in ("#", "!/") for container in _containers(by.casefold(), mark)}
+        found |= {name.lstrip("/")} if "/" in name else set()
+    return frozenset(found)
+
+
+def _containers(uri: str, mark: str) -> list[str]:
+    return [uri.rpartition(mark)[0]] if mark in uri else []
 
 
 def _file(uri: str) -> str:
@@ -122,9 +137,12 @@ def _folder(uri: str) -> str:
 
 
 def _stated(first: _Edition, second: _Edition) -> bool:
-    return any(
-        _file(other.uri) in (one.replaces | one.replaced_by) for one, other in ((first, second), (second, first))
-    )
+    """Whether one of them says that it replaces the other; where both do, neither is believed."""
+    return _replaces(first, second) != _replaces(second, first)
+
+
+def _replaces(new: _Edition, old: _Edition) -> bool:
+    return old.uri.casefold() in new.replaces or new.uri.casefold() in old.replaced_by
 
 
 def _related(first: _Edition, second: _Edition) -> bool:
@@ -139,7 +157,7 @@ def _preferred(first: _Edition, second: _Edition, asked: frozenset[str]) -> _Edi
     if len(named) == 1:
         return named[0]
     for one, other in ((first, second), (second, first)):
-        if _file(other.uri) in one.replaces or _file(one.uri) in other.replaced_by or (other.gone and not one.gone):
+        if (_stated(one, other) and _replaces(one, other)) or (other.gone and not one.gone):
             return one
     for key in ("date", "version"):
         values = getattr(first, key), getattr(second, key)

@@ -145,11 +145,18 @@ def _with_current_editions(question: str, hits: Sequence[Hit]) -> list[Hit]:
 
 
 def _may_answer(text: str, asked: Sequence[str]) -> bool:
-    """Headings and scraps do not, nor what hardly says more than the question: a number, or two more words."""
+    """Headings and scraps do not, nor what says no more than the question. One word may be all that is asked for
+    ("The capital is Arvik."), but only a sentence says so: a heading or a term has one, too."""
     if len(text) < MIN_CHARACTERS or text.startswith("#") or text.isupper():
         return False
     added = set(words(text)).difference(asked)
-    return len(added) > 1 or any(word[0].isdigit() for word in added)
+    return len(added) > 1 or any(word[0].isdigit() for word in added) or (len(added) == 1 and _is_sentence(text))
+
+
+def _is_sentence(text: str) -> bool:
+    """Whether it ends as one, and has small words, which a term ("naptime (integer).") has not."""
+    ended = text.rstrip("\"')]*_»”’").endswith((".", "!", "。"))
+    return ended and len(_TOKEN.findall(text)) > len(words(text))
 
 
 def _context(chunk: Chunk, above: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 from domicile.adapters.generations import Generations
 from domicile.adapters.manifest import Manifest
 from domicile.bootstrap import Home
-from domicile.domain import Collection, FusionWeights, Tuning
+from domicile.domain import OWNER, Collection, FusionWeights, Tuning
 from domicile.errors import UsageError
 from domicile_eval import cli as evaluation
 from domicile_ingest import cli as ingestion
@@ -22,6 +22,8 @@ NAMES = {
     "attorney": "lawyer", "residence": "house", "currency": "money", "garments": "clothes", "bicycle": "bike",
     "spectacles": "glasses", "couch": "sofa", "rodent": "mouse", "film": "movie", "ocean": "sea", "snake": "serpent",
     "stone": "rock", "pastor": "priest", "aeroplane": "plane", "pupil": "student", "gift": "present",
+    "dollars": "cash", "woods": "forest", "road": "street", "sickness": "illness", "blaze": "fire", "wages": "salary",
+    "kid": "child", "monarch": "king", "tale": "story", "soil": "earth", "lad": "boy", "shop": "store",
 }  # fmt: skip
 """What stands in the documents, and what the questions call it: no word in common."""
 DECOY = "Doctor Doctor"
@@ -117,14 +119,29 @@ def test_what_it_reports_is_what_a_run_measures(home: Path, suite: Path, capsys:
     assert ndcg() > before + 0.1
 
 
+def test_the_evidence_is_fitted_beside_where_there_are_unanswerable_questions(
+    home: Path, suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tune(home, suite, capsys, "--dry-run")["evidence"] is None
+    others = tmp_path / "others.jsonl"
+    asked = [{"_id": str(n), "text": f"How does law {n} tax imports of steel?"} for n in range(30)]
+    others.write_text("".join(f"{json.dumps(row)}\n" for row in asked), encoding="utf-8")
+    done = tune(home, suite, capsys, "--force", "--unanswerable", str(others))
+    evidence = done["evidence"]
+    assert evidence["unanswerable"] == 30 <= evidence["answerable"]
+    written = Home.open(home, {}).indexes().pin("things", OWNER).tuning.evidence
+    assert written is not None
+    assert [list(point) for point in written.curve] == evidence["curve"]
+    assert list(written.coefficients) == evidence["fitted"]
+
+
 def test_for_people_it_says_what_was_written(home: Path, suite: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weigh(home, 0.0)
-    capsys.readouterr()
     arguments = ["tune", "--home", str(home), "--collection", "things", "--suite", str(suite)]
     assert evaluation.main([*arguments, "--dry-run"]) == 0
     assert capsys.readouterr().out.endswith("nothing written: a dry run\n")
     assert evaluation.main(arguments) == 0
-    assert capsys.readouterr().out.endswith("generation 3 uses the fitted weight\n")
+    assert capsys.readouterr().out.endswith("generation 3 uses what is fitted\n")
 
 
 def test_both_flags_at_once_are_refused(home: Path, suite: Path) -> None:

@@ -66,3 +66,29 @@ def test_what_is_stated_counts_for_more_than_what_titles_suggest() -> None:
     suggested = [chunk("a", "Policy 2023"), chunk("b", "Policy 2024")]
     assert preferences("", stated)[0].margin == STATED_MARGIN
     assert preferences("", suggested)[0].margin == ASSUMED_MARGIN
+
+
+def test_a_folder_for_each_year_is_told_apart_by_whole_paths() -> None:
+    old = chunk("2023/travel.md", "Travel")
+    middle = chunk("2024/travel.md", "Travel", supersedes="2023/travel.md")
+    new = chunk("2025/travel.md", "Travel", supersedes="../2024/travel.md")
+    for first, second in ((old, middle), (middle, new)):
+        assert preferred(first, second) == preferred(second, first) == second.document
+
+
+def test_a_bare_name_means_the_same_folder_or_file() -> None:
+    new = chunk("hr/new.md", "Rules", supersedes="index.md")
+    assert preferred(new, chunk("hr/index.md", "Overview")) == "hr/new.md"
+    assert preferred(new, chunk("it/index.md", "Overview")) is None
+    row = chunk("rows.jsonl#b", "B", supersedes="a")
+    assert preferred(chunk("rows.jsonl#a", "A"), row) == "rows.jsonl#b"
+    assert preferred(chunk("other/a", "A"), row) is None
+
+
+def test_a_version_may_be_as_long_as_it_likes() -> None:
+    assert preferred(chunk("a", f"Guide v{'9' * 5000}"), chunk("b", "Guide v2")) is not None
+
+
+def test_two_that_replace_each_other_are_not_believed() -> None:
+    first, second = chunk("a", "One thing", supersedes="b"), chunk("b", "Another", supersedes="a")
+    assert preferred(first, second) is None

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import pytest
+
 from domicile.adapters.sentencex import SentencexSplitter
 from domicile.domain import Candidate, Chunk, Collection, EvidenceCurve, Hit, Label, Scalar, Sensitivity, Tuning
 from domicile.evidence import MAX_CHUNKS, MAX_EMBEDDED, EvidenceSelector, Selection
@@ -102,6 +104,18 @@ def test_headings_and_scraps_are_no_evidence() -> None:
 def test_a_sentence_that_only_repeats_the_question_is_no_evidence() -> None:
     text = "What is the naptime? naptime (integer). The naptime is 60."
     assert texts(select("What is the naptime?", hit(1, text))) == ["The naptime is 60."]
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("What is the capital of Norland?", "The capital of Norland is Arvik."),
+        ("What colour is the pump?", "The colour of the pump is red."),
+        ("Is smoking allowed?", "Smoking is forbidden."),
+    ],
+)
+def test_one_new_word_may_be_the_answer(question: str, answer: str) -> None:
+    assert texts(select(question, hit(1, f"{answer} Lunch is served at noon in the canteen.")))[0] == answer
 
 
 def test_what_one_question_may_embed_is_bounded() -> None:

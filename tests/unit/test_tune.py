@@ -11,10 +11,10 @@ from corpora import COLLECTION, EMBEDDER, Shelf
 from domicile.domain import OWNER, FusionWeights, Tuning
 from domicile.errors import UsageError
 from domicile.retrieval import Retriever
+from domicile_eval.fusion_fit import GRID, Rankings, fit_fusion, rank_with_each
 from domicile_eval.metrics import paired_gain
 from domicile_eval.runner import rank_documents
 from domicile_eval.suites import Case
-from domicile_eval.tune import GRID, Rankings, fit_fusion, rank_with_each
 
 SERVING = FusionWeights(dense=0.4)
 BETTER = FusionWeights(dense=0.7)

@@ -276,6 +276,8 @@ class IndexChange(Protocol):
     def erase(self, uris: Sequence[str]) -> list[str]:
         """Delete documents and what lies in them for ever: the commit rewrites what held them, and withdraws older generations.
 
+        It comes first in a change.
+
         Returns:
             Those of them that the current generation held.
 

@@ -181,10 +181,12 @@ class Retriever:
             left = deadline - watch.clock()
             ranked = self._reranking.reorder(question.text, ranked.candidates, index.chunks, left)
             watch.lap("rerank")
-        best = ranked.candidates[:top_k]
+        best = ranked.candidates[: _with_ties(ranked.candidates, top_k)]
         chunks = index.chunks([candidate.ref for candidate in best])
         watch.lap("fetch")
-        hits = tuple(Hit(rank, c.score, chunk) for rank, (c, chunk) in enumerate(zip(best, chunks, strict=True), 1))
+        # numbers of chunks change when segments are merged, their ids do not
+        ordered = sorted(zip(best, chunks, strict=True), key=lambda pair: (-pair[0].score, pair[1].id))[:top_k]
+        hits = tuple(Hit(rank, candidate.score, chunk) for rank, (candidate, chunk) in enumerate(ordered, 1))
         return Ranking(hits, tuple(dense[:10]), tuple(lexical[:10]), ranked.notes)
 
     def _fused(
@@ -194,3 +196,10 @@ class Retriever:
         weights = weights_for(index.tuning, self._embedder.name)
         alone = [] if weights is None else lexical_only(dense, lexical)
         return fuse(dense, lexical, dict(zip(alone, index.cosines(question.vector, alone), strict=True)), weights)
+
+
+def _with_ties(candidates: Sequence[Candidate], k: int) -> int:
+    """How many candidates are as good as the ``k``-th."""
+    while 0 < k < len(candidates) and candidates[k].score == candidates[k - 1].score:
+        k += 1
+    return k

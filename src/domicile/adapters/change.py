@@ -157,6 +157,8 @@ class Change:
         return document, *self._parent.stored(segment, range(first, first + state.chunks))
 
     def erase(self, uris: Sequence[str]) -> list[str]:
+        if self._lexical is not None:
+            raise ValueError("erase before anything else is changed: the words are written anew for it")
         wanted = frozenset(uris)
         found: set[str] = set()
         for stored, segment in self._parent.held() if self._parent is not None else ():

@@ -17,6 +17,8 @@ from domicile.ports import Vectors
 
 MAX_BYTES = 64 << 30
 """No array in an index file may claim more than this; a forged length then cannot exhaust the memory."""
+_LARGEST = 2.0
+"""A coordinate of a vector of unit length is at most 1; half precision ends at 65,504."""
 SAMPLE_PER_LIST = 39
 """Vectors that each centroid is learnt from, at most; measured, more change nothing."""
 _ROUNDS = 6
@@ -37,7 +39,7 @@ class VectorFileWriter:
 
     def add(self, vectors: Vectors) -> None:
         """Append rows; float32 of shape (rows, dimensions)."""
-        if vectors.ndim != 2 or vectors.shape[1] != self._index.d or not np.isfinite(vectors).all():
+        if vectors.ndim != 2 or vectors.shape[1] != self._index.d or not (np.abs(vectors) <= _LARGEST).all():
             raise ValueError(f"expected finite vectors of shape (rows, {self._index.d}), got {vectors.shape}")
         self._index.add(np.ascontiguousarray(vectors, dtype=np.float32))
 

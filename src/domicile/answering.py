@@ -161,10 +161,10 @@ class Answering:
         watch.lap("embed")
         scope = Scope(request.principal.groups, request.conditions)
         ranking = self._retriever.rank(asked.question, index, scope, "hybrid", TOP_K, watch, deadline)
-        selection = self._selector.select(asked.wanted, ranking, index)
+        selection = self._selector.select(asked.wanted, ranking, index, (request.question, asked.question.text))
         watch.lap("evidence")
         packed = _verified(index, request.principal, selection.evidence)
-        if not packed or selection.confidence < self._limits.evidence_threshold:
+        if not packed or not selection.confidence >= self._limits.evidence_threshold:
             yield from _abstain(index, watch, asked.rewritten, ranking.notes)
             return
         prompt = prompts.build(asked.question.text, tuple(packed))

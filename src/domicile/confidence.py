@@ -6,6 +6,7 @@ It tells what the documents are not about; a question that they touch and do not
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 
@@ -57,8 +58,11 @@ def features(cosine: float, overlap: float, dense: Sequence[Candidate], lexical:
 
 
 def confidence(found: Features, curve: EvidenceCurve | None = None) -> float:
-    """The probability that the best sentence answers the question, by the curve of the collection or the shipped one."""
-    intercept, *weights = (curve or SHIPPED).coefficients
+    """The probability that the best sentence answers the question, by the curve of the collection or the shipped one.
+
+    A curve over other features than these, as another version may have fitted, counts as none.
+    """
+    intercept, *weights = (curve if curve is not None and _fits(curve) else SHIPPED).coefficients
     z = intercept + sum(weight * value for weight, value in zip(weights, astuple(found), strict=True))
     return float(1.0 / (1.0 + np.exp(-z)))
 
@@ -90,6 +94,10 @@ def fit(found: Sequence[Features], answered: Sequence[bool]) -> EvidenceCurve:
     coefficients[[0, *(1 + column for column in kept)]] = fitted
     curve = EvidenceCurve(tuple(float(value) for value in coefficients.round(4)))
     return EvidenceCurve(curve.coefficients, operating_points([confidence(item, curve) for item in found], answered))
+
+
+def _fits(curve: EvidenceCurve) -> bool:
+    return len(curve.coefficients) == len(SHIPPED.coefficients) and all(map(math.isfinite, curve.coefficients))
 
 
 def operating_points(confidences: Sequence[float], answered: Sequence[bool]) -> tuple[tuple[float, float, float], ...]:

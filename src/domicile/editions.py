@@ -24,7 +24,7 @@ _REPLACED_BY = ("superseded_by", "replaced_by", "supersededby", "replacedby")
 _REPLACES = ("supersedes", "replaces")
 _DATES = ("valid_from", "effective", "effective_date", "date", "updated", "modified", "published", "issued")
 _GONE = frozenset({"superseded", "replaced", "withdrawn", "obsolete", "archived", "expired", "retired", "deprecated"})
-_DATE = re.compile(r"\d{4}-\d{2}(?:-\d{2})?")
+_DATE = re.compile(r"\d{4}(?:-\d{2}(?:-\d{2})?|$)")
 _MARK = re.compile(
     r"\b(?:v|ver|version|rev|revision|edition|release|issue)[.\s_-]*(?P<number>\d+(?:\.\d+)*|[a-z])\b"
     r"|(?<![\w.])(?P<date>(?:19|20)\d\d(?:-\d\d(?:-\d\d)?)?)(?![\w.]\d)"
@@ -59,10 +59,14 @@ class _Edition:
     replaced_by: frozenset[str]
 
 
-def preferences(question: str, chunks: Iterable[Chunk]) -> list[Preference]:
-    """What to prefer among the documents of these chunks."""
+def preferences(said: tuple[str, ...], chunks: Iterable[Chunk]) -> list[Preference]:
+    """What to prefer among the documents of these chunks.
+
+    Args:
+        said: the question, and after it what decides where the question names neither edition.
+    """
     editions = list({chunk.document: _read(chunk) for chunk in reversed(list(chunks))}.values())
-    asked = _marks(question)
+    asked = [_marks(text) for text in said]
     found = []
     for number, first in enumerate(editions):
         for second in editions[number + 1 :]:
@@ -88,7 +92,7 @@ def _read(chunk: Chunk) -> _Edition:
         chunk.document,
         " ".join(re.findall(r"\w+", _MARK.sub(" ", _ASIDE.sub(" ", title)).casefold())),
         _marks(title),
-        _marks(f"{title} {date[:4]}"),
+        _marks(f"{title} {date[:10]}"),
         date,
         _natural(versions[0]) if versions else (),
         any(str(value).casefold() in _GONE for value in values.get("status", [])),
@@ -98,10 +102,11 @@ def _read(chunk: Chunk) -> _Edition:
 
 
 def _marks(text: str) -> frozenset[str]:
-    """The years and versions that a text names."""
-    found = set()
+    """The years, months, days and versions that a text names; a day names its month and year, too."""
+    found: set[str] = set()
     for match in _MARK.finditer(text):
-        found.add(match["date"][:4] if match["date"] else (match["number"] or match["dotted"]).casefold())
+        date = match["date"]
+        found |= {date[:4], date[:7], date} if date else {(match["number"] or match["dotted"]).casefold()}
     return frozenset(found)
 
 
@@ -152,11 +157,13 @@ def _related(first: _Edition, second: _Edition) -> bool:
     return first.titled != second.titled or _folder(first.uri) == _folder(second.uri)
 
 
-def _preferred(first: _Edition, second: _Edition, asked: frozenset[str]) -> _Edition | None:
-    named = [edition for edition in (first, second) if edition.marks & asked]
-    if len(named) == 1:
-        return named[0]
-    for one, other in ((first, second), (second, first)):
+def _preferred(first: _Edition, second: _Edition, asked: list[frozenset[str]]) -> _Edition | None:
+    pairs = ((first, second), (second, first))
+    for marks in asked:
+        for one, other in pairs:
+            if one.marks & marks > other.marks & marks:
+                return one
+    for one, other in pairs:
         if (_stated(one, other) and _replaces(one, other)) or (other.gone and not one.gone):
             return one
     for key in ("date", "version"):

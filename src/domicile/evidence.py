@@ -19,8 +19,9 @@ from domicile.retrieval import Question, Ranking
 from domicile.sentence_vectors import SentenceVectors
 
 MAX_CHUNKS = 4
+"""Of 300 questions to squad-dev, chunks 5 and 6 held the answer to 5 more."""
 MAX_READ = 64
-"""Sentences of these chunks that are looked at. Of 300 questions to squad-dev, chunks 5 and 6 held the answer to 5 more."""
+"""Sentences of one chunk that are looked at: no chunk keeps another one from being read."""
 MAX_EMBEDDED = 12
 """Of them, those that are embedded: the ones that share most words with the question."""
 MIN_CHARACTERS = 12
@@ -57,7 +58,7 @@ class EvidenceSelector:
         self._splitter = splitter
         self._vectors = SentenceVectors(REMEMBERED_SENTENCES)
 
-    def select(self, question: Question, ranking: Ranking, index: Index) -> Selection:
+    def select(self, question: Question, ranking: Ranking, index: Index, said: tuple[str, ...] = ()) -> Selection:
         """The sentences of the best chunks, best first.
 
         A sentence's score is its cosine with the question; plus the share of the question's words that it holds, rare
@@ -68,10 +69,12 @@ class EvidenceSelector:
         Args:
             ranking: of this question, or of the one that it was made into for the search.
             index: that was searched.
+            said: what may name an edition, most telling first, where that is not the question alone.
         """
-        hits = _with_current_editions(question.text, ranking.hits)
+        said = said or (question.text,)
+        hits = _with_current_editions(said, ranking.hits)
         asked = _Asked.of(question.text)
-        sentences = [item for hit in hits for item in self._sentences(hit, asked)][:MAX_READ]
+        sentences = [item for hit in hits for item in self._sentences(hit, asked)[:MAX_READ]]
         sentences, lexical, overlaps = _nearest_in_words(sentences, asked)
         if not sentences:
             return Selection((), 0.0)
@@ -79,7 +82,7 @@ class EvidenceSelector:
         scores = cosines + lexical
         order = sorted(range(len(sentences)), key=lambda i: (-scores[i], sentences[i].chunk.id, sentences[i].start))
         ranked = [replace(sentences[i], score=float(scores[i])) for i in order]
-        chosen = _distinct(_current(question.text, ranked) or ranked)
+        chosen = _distinct(_current(said, ranked) or ranked)
         best = order[ranked.index(chosen[0])]
         found = features(float(cosines[best]), float(overlaps[best]), ranking.dense, ranking.lexical)
         numbered = tuple(replace(item, n=n) for n, item in enumerate(chosen, start=1))
@@ -128,13 +131,13 @@ def _written(text: str) -> frozenset[str]:
     return frozenset(_TOKEN.findall(text.lower()))
 
 
-def _with_current_editions(question: str, hits: Sequence[Hit]) -> list[Hit]:
+def _with_current_editions(said: tuple[str, ...], hits: Sequence[Hit]) -> list[Hit]:
     """The best chunks, and the best one of each document that is to be quoted instead of one of theirs."""
     best = list(hits[:MAX_CHUNKS])
     held = {hit.chunk.document for hit in best}
     wanted = {
         choice.quote
-        for choice in editions.preferences(question, (hit.chunk for hit in hits))
+        for choice in editions.preferences(said, (hit.chunk for hit in hits))
         if choice.instead_of in held and choice.quote not in held
     }
     for hit in hits[MAX_CHUNKS:]:
@@ -189,12 +192,12 @@ def _wording(asked: _Asked, item: Evidence) -> float:
     return len(asked.written & _written(f"{item.context} {item.text}")) / max(1, len(asked.written))
 
 
-def _current(question: str, ranked: Sequence[Evidence]) -> list[Evidence]:
+def _current(said: tuple[str, ...], ranked: Sequence[Evidence]) -> list[Evidence]:
     """Without what an edition says that is not the one to quote, where the other one says something nearly as good."""
     best: dict[str, float] = {}
     for item in ranked:
         best.setdefault(item.chunk.document, item.score)
-    choices = editions.preferences(question, (item.chunk for item in ranked))
+    choices = editions.preferences(said, (item.chunk for item in ranked))
     return [
         item
         for item in ranked

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from corpora import EMBEDDER, Shelf
+from corpora import Shelf
 from services import home_with
 
 from domicile.domain import OWNER, Mode
@@ -36,7 +36,8 @@ def test_equal_scores_are_ordered_by_the_ids_of_their_chunks_whatever_their_plac
     names = [f"d{number:03d}" for number in range(180)]
     for part in (names[90:], names[:90]):
         shelf.commit(dict.fromkeys(part, "pump valve"))
-    retriever = Retriever(shelf.reader(), EMBEDDER)
+    # with the weights that are shipped for this name; ranks, which stand in for them elsewhere, are never equal
+    retriever = Retriever(shelf.reader(), HashEmbedder(name="all-minilm-l6-v2"))
     modes: tuple[Mode, ...] = ("hybrid", "dense", "lexical")
     for mode in modes:
         long = [hit.chunk.document for hit in retriever.search("pump", "c", OWNER, mode, 200).hits]

@@ -121,7 +121,7 @@ class TuningEntry(BaseModel):
 
     model_config = _Strict
     dense: float | None = Field(default=None, ge=0, le=1)
-    evidence: tuple[float, ...] | None = None
+    evidence: tuple[FiniteFloat, ...] | None = None
     curve: tuple[tuple[float, float, float], ...] = ()
 
     @classmethod

@@ -251,8 +251,9 @@ def report_confidence(asked: dict[str, list[Asked]], chosen: dict[str, list[Sele
         "calibration_error": round(calibration_error(values), 3),
         "answered": {
             f"{threshold:.1f}": {
-                kind: round(float(np.mean([(v[kind] >= threshold).mean() for v in values.values() if len(v[kind])])), 3)
+                kind: round(float(np.mean(shares)), 3)
                 for kind in ("yes", "other", "near")
+                if (shares := [(v[kind] >= threshold).mean() for v in values.values() if len(v[kind])])
             }
             for threshold in np.arange(0.1, 1.0, 0.1)
         },

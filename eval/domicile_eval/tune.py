@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from domicile.bootstrap import Home
 from domicile.console import Console
 from domicile.domain import OWNER, FusionWeights
+from domicile.errors import UsageError
 from domicile.evidence import EvidenceSelector
 from domicile.fusion import weights_for
 from domicile_eval.evidence_fit import MAX_QUESTIONS, EvidenceFit, fit_evidence, read_evidence
@@ -23,6 +24,9 @@ Each fit is measured by cross-validation, on questions that it has not seen. Whe
 95 % confidence, the fit to all questions becomes a new generation over the same segments, and later ingestion keeps it.
 `domicile generations rollback` takes it back."""
 
+_LOOKED_FOR = 50
+"""Questions whose documents are looked for in the collection."""
+
 
 def tune(parsed: argparse.Namespace, console: Console) -> int:
     home = Home.open(console.home, console.environment)
@@ -31,6 +35,10 @@ def tune(parsed: argparse.Namespace, console: Console) -> int:
     embedder = home.embedder()
     retriever = home.retriever(home.indexes(), embedder)
     index = retriever.pin(parsed.collection, OWNER)
+    if not any(index.document(uri, None) for case in suite.cases[:_LOOKED_FOR] for uri in case.relevant):
+        raise UsageError(
+            f"{parsed.suite}: its documents are not in collection {parsed.collection!r}: name their collection"
+        )
     serving = weights_for(index.tuning, embedder.name)
     with console.progress(f"asking {suite.name}", len(suite.cases)) as advance:
         rankings = rank_with_each(retriever, index, suite.cases, [serving, *GRID], advance)

@@ -41,6 +41,14 @@ _PERSONAL = frozenset(
 _BE = frozenset("are been can could did do does had has have is was were will would".split())
 _BEFORE_THAT = _BE | frozenset("about after at before by during for from in into of on than to under with".split())
 _IMPERSONAL = frozenset("called important known mean means necessary possible said take taken takes that took".split())
+_TIMES = frozenset(
+    "afternoon century day decade evening month morning night quarter season time week weekend year".split()
+)
+"""After "this" they are the calendar's."""
+_SPEAKERS = frozenset("i me my you your we us our".split())
+"""A question to one of them, such as "Who are you?", is whole."""
+_SUBORDINATE = frozenset("because before after if once since that unless until when whenever where while".split())
+"""A pronoun behind one of them stands for what the question named before."""
 _COURTESY = frozenset("bye good great hello hey hi morning no ok okay please sure thank thanks very yes".split())
 _DEGREE = frozenset("far long many much often old".split())
 """With "how" they say what is asked, so that "How old is it?" lacks no more than what it is about."""
@@ -98,7 +106,7 @@ def follow_up(question: str) -> FollowUp | None:
     if _refers(words):
         return "refers" if content or folded & _DEGREE else "elliptical"
     if not content:
-        return "elliptical" if folded & _ASKING else None
+        return "elliptical" if folded & _ASKING and not folded & _SPEAKERS else None
     return "elliptical" if len(content) <= MAX_ELLIPSIS_WORDS and _OPENING.match(question) else None
 
 
@@ -108,7 +116,7 @@ def _refers(words: Sequence[str]) -> bool:
     before = 0
     for i, word in enumerate(words, 1):
         if _stands_for_something(*folded[i - 1 : i + 2]):
-            return True
+            return not (before and folded[i - 1] in _SUBORDINATE)
         if folded[i] not in _FUNCTION:
             before += 1
             if before > MAX_WORDS_BEFORE or (i > 1 and _is_name(word)):
@@ -124,7 +132,9 @@ def _stands_for_something(previous: str, word: str, following: str) -> bool:
         return previous in _BEFORE_THAT
     if word == "there":
         return previous not in _BE | {""} and following not in _BE
-    return word in _PERSONAL or word in ("this", "these")
+    if word in ("this", "these"):
+        return following.removesuffix("'s").removesuffix("’s") not in _TIMES
+    return word in _PERSONAL
 
 
 def _subject(history: Sequence[str]) -> int | None:

@@ -46,7 +46,7 @@ class Preference:
 
 @dataclass(frozen=True, slots=True)
 class _Edition:
-    """What tells editions apart: years and versions in the title, and with the date's year those that a question may name."""
+    """What tells editions apart: dates and versions in the title, and with its own date those that a question may name."""
 
     uri: str
     family: str

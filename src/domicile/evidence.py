@@ -103,14 +103,13 @@ class EvidenceSelector:
 
     def _embed(self, sentences: Sequence[Evidence], index: Index) -> Vectors:
         """One row a sentence; only those that were not met in this generation are embedded."""
-        name, generation = index.collection.name, index.generation
         keys = [(item.chunk.id, item.start) for item in sentences]
-        known = self._vectors.get(name, generation, keys)
+        known = self._vectors.get(index, keys)
         texts = {key: _in_context(item) for key, item in zip(keys, sentences, strict=True) if key not in known}
         if texts:
             vectors = self._embedder.embed(list(texts.values()), "document")
             new = {key: vector.copy() for key, vector in zip(texts, vectors, strict=True)}
-            self._vectors.put(name, generation, new)
+            self._vectors.put(index, new)
             known |= new
         return np.array([known[key] for key in keys], dtype=np.float32)
 

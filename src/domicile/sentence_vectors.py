@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from weakref import WeakKeyDictionary
 
-from domicile.ports import Vectors
+from domicile.ports import Index, Vectors
 
 Place = tuple[str, int]
 """The id of a chunk and the offset of a sentence in its document: within one generation they name one text."""
@@ -15,36 +16,29 @@ Place = tuple[str, int]
 class SentenceVectors:
     """Keeps the vectors that were used last, each of shape (dimensions,). Safe to call from several threads.
 
-    Of a collection, only the generation that was asked last is kept, so nothing outlives its erasure here. No text is kept.
+    They go with the opened generation that they are of, so nothing outlives its erasure here. No text is kept.
 
     Args:
-        capacity: vectors, of all collections together.
+        capacity: vectors of each generation that is open.
     """
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._lock = threading.Lock()
-        self._generations: dict[str, int] = {}
-        self._kept: OrderedDict[tuple[str, Place], Vectors] = OrderedDict()
+        self._kept: WeakKeyDictionary[Index, OrderedDict[Place, Vectors]] = WeakKeyDictionary()
 
-    def get(self, collection: str, generation: int, places: Iterable[Place]) -> dict[Place, Vectors]:
+    def get(self, index: Index, places: Iterable[Place]) -> dict[Place, Vectors]:
         """Those that are kept."""
         with self._lock:
-            self._turn_to(collection, generation)
-            found = {place: self._kept[collection, place] for place in places if (collection, place) in self._kept}
+            kept = self._kept.get(index, OrderedDict())
+            found = {place: kept[place] for place in places if place in kept}
             for place in found:
-                self._kept.move_to_end((collection, place))
+                kept.move_to_end(place)
             return found
 
-    def put(self, collection: str, generation: int, vectors: Mapping[Place, Vectors]) -> None:
+    def put(self, index: Index, vectors: Mapping[Place, Vectors]) -> None:
         with self._lock:
-            self._turn_to(collection, generation)
-            self._kept.update(((collection, place), vector) for place, vector in vectors.items())
-            while len(self._kept) > self._capacity:
-                self._kept.popitem(last=False)
-
-    def _turn_to(self, collection: str, generation: int) -> None:
-        if self._generations.get(collection) != generation:
-            self._generations[collection] = generation
-            for key in [key for key in self._kept if key[0] == collection]:
-                del self._kept[key]
+            kept = self._kept.setdefault(index, OrderedDict())
+            kept.update(vectors)
+            while len(kept) > self._capacity:
+                kept.popitem(last=False)

@@ -237,6 +237,20 @@ def test_a_follow_up_is_asked_with_what_it_refers_to(service: Served) -> None:
     assert "asked" not in alone
 
 
+def test_a_follow_up_means_the_edition_that_was_spoken_of(tmp_path: Path) -> None:
+    policy = (
+        "---\ntitle: Travel policy {0}\n---\n# Travel policy {0}\n\nThe maximum for a hotel is {1} euros a night.\n"
+    )
+    home = home_with(tmp_path, {"a.md": policy.format(2023, 135), "b.md": policy.format(2025, 165)})
+    earlier = ("user", "What does the Travel policy 2023 say about meals?")
+    asked = ("user", "What is its maximum for a hotel?")
+    with served(service_over(home)) as service:
+        assert [c["document"] for c in talk(service, earlier, asked)["citations"]] == ["a.md"]
+        assert [c["document"] for c in talk(service, asked)["citations"]] == ["b.md"]  # control
+        now = ("user", "What is its maximum for a hotel in 2025?")
+        assert [c["document"] for c in talk(service, earlier, now)["citations"]] == ["b.md"]
+
+
 def test_the_model_is_asked_the_self_contained_question(tmp_path: Path) -> None:
     llm = ScriptedGenerator(["The pump P-40 must be checked every 12 weeks."])
     with served(service_over(home_with(tmp_path), llm)) as service:

@@ -260,6 +260,15 @@ def test_tuned_numbers_are_a_new_generation_over_the_same_files(shelf: Shelf) ->
     assert not shelf.leftovers()
 
 
+def test_a_curve_with_no_number_in_it_is_not_committed(shelf: Shelf) -> None:
+    fill(shelf, range(3))
+    with shelf.writer.change(COLLECTION, None) as change:
+        change.tune(Tuning(evidence=EvidenceCurve((float("nan"), 1.0))))
+        with pytest.raises(ValueError, match="finite"):
+            change.commit()
+    assert (pinned(shelf).generation, pinned(shelf).tuning) == (1, Tuning())
+
+
 def test_what_was_fitted_to_another_embedder_is_forgotten(shelf: Shelf) -> None:
     fill(shelf, range(3))
     with shelf.writer.change(COLLECTION, None) as change:

@@ -19,6 +19,15 @@ def test_confidence_grows_with_each_of_its_signs() -> None:
         assert confidence(replace(middle, **{feature.name: 0.6})) > confidence(middle), feature.name
 
 
+@pytest.mark.parametrize(
+    "coefficients", [(0.5, 1.0), (50.0,) * 7, (), (float("nan"), *(1.0,) * 5), (float("inf"),) * 6]
+)
+def test_a_curve_over_other_features_counts_as_none(coefficients: tuple[float, ...]) -> None:
+    found = Features(0.4, 0.4, 0.4, 0.2, 0.1)
+    assert confidence(found, EvidenceCurve(coefficients)) == confidence(found)
+    assert confidence(found, EvidenceCurve((0.5,) * 6)) != confidence(found)  # control
+
+
 def test_agreement_needs_one_passage_that_both_indexes_found() -> None:
     dense = [Candidate(1, 0.8), Candidate(2, 0.5)]
     assert features(0.7, 0.6, dense, [Candidate(2, 0.4), Candidate(3, 0.3)]) == Features(0.7, 0.6, 0.8, 0.4, 0.2)

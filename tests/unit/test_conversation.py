@@ -142,3 +142,16 @@ def test_any_text_gives_a_question_that_begins_with_the_one_asked(question: str,
     assert added.startswith(" (")
     assert added.endswith(")")
     assert all(word in history[turn] for word in added[2:-1].split())
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What is this year's bonus?",
+        "When does this quarter end?",
+        "What should an employee do when they are ill?",
+        "Who are you?",
+    ],
+)
+def test_the_calendar_the_speakers_and_what_the_question_itself_names_are_no_references(question: str) -> None:
+    assert standalone(question, ["What does the Travel policy say about hotels in Norland?"]).text == question

@@ -15,8 +15,8 @@ def chunk(uri: str, title: str, **metadata: Scalar) -> Chunk:
 
 
 def preferred(first: Chunk, second: Chunk, question: str = "What is the maximum?") -> str | None:
-    found = preferences(question, [first, second])
-    assert found == [Preference(p.quote, p.instead_of, p.margin) for p in preferences(question, [second, first])]
+    found = preferences((question,), [first, second])
+    assert found == [Preference(p.quote, p.instead_of, p.margin) for p in preferences((question,), [second, first])]
     return found[0].quote if found else None
 
 
@@ -29,6 +29,7 @@ def preferred(first: Chunk, second: Chunk, question: str = "What is the maximum?
         (chunk("a", "Data sheet, revision C"), chunk("b", "Data sheet, revision D")),
         (chunk("a", "Data sheet (rev C, withdrawn)"), chunk("b", "Data sheet (rev D)")),
         (chunk("x/a", "Travel policy", date="2023-01-01"), chunk("x/b", "Travel policy", date="2023-01-02")),
+        (chunk("x/a", "Travel policy", date=2023), chunk("x/b", "Travel policy", date=2025)),
         (chunk("x/a", "Travel policy", version="9"), chunk("x/b", "Travel policy", version="10")),
         (chunk("x/a", "Travel policy", status="Superseded", date="2024-01-01"), chunk("x/b", "Travel policy")),
         (chunk("hr/old.md", "Leave"), chunk("hr/new.md", "Absence", supersedes="old.md")),
@@ -61,11 +62,34 @@ def test_the_question_may_name_the_edition() -> None:
     assert preferred(older, newer, "What was the maximum in 1999?") == "b"
 
 
+@pytest.mark.parametrize(
+    ("older", "newer", "question"),
+    [
+        (chunk("a", "Minutes 2024-01-10"), chunk("b", "Minutes 2024-02-14"), "What was decided on 2024-01-10?"),
+        (chunk("a", "Price list 2024-03"), chunk("b", "Price list 2024-06"), "What did a pump cost in 2024-03?"),
+        (chunk("a", "Prices 2024 v3"), chunk("b", "Prices 2024 v4"), "What does v3 of the 2024 prices say?"),
+        (chunk("x/a", "Minutes", date="2024-01-10"), chunk("x/b", "Minutes", date="2024-02-14"), "And on 2024-01-10?"),
+    ],
+)
+def test_two_editions_of_one_year_are_told_apart_by_what_the_question_names_in_full(
+    older: Chunk, newer: Chunk, question: str
+) -> None:
+    assert preferred(older, newer, question) == older.document
+    assert preferred(older, newer, "What was decided in 2024?") == newer.document  # control
+
+
+def test_an_earlier_turn_names_the_edition_where_the_question_does_not() -> None:
+    both = [chunk("a", "Travel policy 2023"), chunk("b", "Travel policy 2024")]
+    assert preferences(("What is its maximum?", "What is its maximum? (Travel 2023)"), both)[0].quote == "a"
+    assert preferences(("And in 2024?", "And in 2024? (Travel 2023)"), both)[0].quote == "b"
+    assert preferences(("And in 2023?", "And in 2023? (Travel 2024)"), both)[0].quote == "a"
+
+
 def test_what_is_stated_counts_for_more_than_what_titles_suggest() -> None:
     stated = [chunk("a", "Policy 2023", superseded_by="b"), chunk("b", "Policy 2024")]
     suggested = [chunk("a", "Policy 2023"), chunk("b", "Policy 2024")]
-    assert preferences("", stated)[0].margin == STATED_MARGIN
-    assert preferences("", suggested)[0].margin == ASSUMED_MARGIN
+    assert preferences(("",), stated)[0].margin == STATED_MARGIN
+    assert preferences(("",), suggested)[0].margin == ASSUMED_MARGIN
 
 
 def test_a_folder_for_each_year_is_told_apart_by_whole_paths() -> None:

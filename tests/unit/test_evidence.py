@@ -30,7 +30,7 @@ class Counting(HashEmbedder):
         return HASH.embed(texts, role)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Served:
     """What a selector asks of an index."""
 
@@ -128,6 +128,7 @@ def test_what_one_question_may_embed_is_bounded() -> None:
 
 
 def test_a_sentence_is_embedded_once_a_generation() -> None:
+    one = Served()
     embedder = Counting()
     selector = EvidenceSelector(embedder, SentencexSplitter())
     found = [
@@ -169,6 +170,19 @@ def test_the_newer_edition_is_found_below_the_best_chunks() -> None:
     between = [hit(rank, f"A hotel for {rank} guests has a maximum.", title=f"House {rank}") for rank in range(3, 7)]
     late = replace(NEW, rank=7, chunk=replace(NEW.chunk, id="d7#0", document="d7"))
     assert texts(select("What is the maximum for a hotel?", OLD, *between, late))[0] == NEW.chunk.text
+
+
+def items(count: int, of: str) -> str:
+    return " ".join(f"Item {of} {i} costs {i} euros." for i in range(count))
+
+
+def test_long_lists_in_better_chunks_keep_no_chunk_from_being_read() -> None:
+    question = "What is the maximum for a hotel?"
+    lists = [hit(rank, items(30, f"list {rank}"), title=f"List {rank}") for rank in range(2, 5)]
+    old = replace(OLD, chunk=replace(OLD.chunk, text=f"{OLD.chunk.text} {items(30, 'list')}"))
+    late = replace(NEW, rank=7, chunk=replace(NEW.chunk, id="d7#0", document="d7"))
+    assert texts(select(question, old, *lists, late))[0] == NEW.chunk.text
+    assert texts(select(question, hit(1, items(30, "list 1")), *lists[:2], replace(NEW, rank=4)))[0] == NEW.chunk.text
 
 
 def test_nothing_found_is_no_evidence_and_no_confidence() -> None:

@@ -343,6 +343,8 @@ class Generations:
             if manifest.approximate is not None and manifest.approximate.file is not None:
                 named.add(manifest.approximate.file)
         for kind in KINDS:
+            if not (self.folder / kind).exists():  # a backup may leave out what is empty
+                continue
             unnamed = [
                 path
                 for path in (self.folder / kind).iterdir()

@@ -7,7 +7,7 @@ import json
 from pathlib import PurePosixPath
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator, model_validator
 
 from domicile.domain import EvidenceCurve, FusionWeights, Tuning
 from domicile.errors import IndexDamaged

@@ -131,10 +131,8 @@ def test_a_sentence_is_embedded_once_a_generation() -> None:
     one = Served()
     embedder = Counting()
     selector = EvidenceSelector(embedder, SentencexSplitter())
-    found = [
-        select("parental leave", hit(1, "Parental leave lasts 26 weeks."), selector=selector, index=Served(generation))
-        for generation in (1, 1, 2)
-    ]
+    text = "Parental leave lasts 26 weeks."
+    found = [select("parental leave", hit(1, text), selector=selector, index=served) for served in (one, one, Served())]
     assert len(embedder.embedded) == 2
     assert found[0] == found[1] == found[2]
 

@@ -31,6 +31,7 @@ RANK_WEIGHT = 0.02
 REMEMBERED_SENTENCES = 16_384
 """Vectors of sentences that are kept: 25 MB for 384 dimensions."""
 _TOKEN = re.compile(r"\w+")
+_ENTRY = re.compile(r"(?:[|;=\t]|,(?=\S)|:\s|\s[–—-]\s)\s*\w")
 _DENIALS = frozenset({"no", "not"})
 
 Scores = NDArray[np.float64]
@@ -148,17 +149,26 @@ def _with_current_editions(said: tuple[str, ...], hits: Sequence[Hit]) -> list[H
 
 def _may_answer(text: str, asked: Sequence[str]) -> bool:
     """Headings and scraps do not, nor what says no more than the question. One word may be all that is asked for
-    ("The capital is Arvik."), but only a sentence says so: a heading or a term has one, too."""
+    ("The capital is Arvik.", "Capital: Arvik"), but only a sentence or an entry says so: a heading or a term has one, too."""
     if len(text) < MIN_CHARACTERS or text.startswith("#") or text.isupper():
         return False
     added = set(words(text)).difference(asked)
-    return len(added) > 1 or any(word[0].isdigit() for word in added) or (len(added) == 1 and _is_sentence(text))
+    return (
+        len(added) > 1
+        or any(word[0].isdigit() for word in added)
+        or (len(added) == 1 and (_is_sentence(text) or _is_entry(text)))
+    )
 
 
 def _is_sentence(text: str) -> bool:
     """Whether it ends as one, and has small words, which a term ("naptime (integer).") has not."""
     ended = text.rstrip("\"')]*_»”’").endswith((".", "!", "。"))
     return ended and len(_TOKEN.findall(text)) > len(words(text))
+
+
+def _is_entry(text: str) -> bool:
+    """Whether it says something of something as rows of tables and lines of lists do, with a mark between the two."""
+    return not text.rstrip().endswith("?") and _ENTRY.search(text) is not None
 
 
 def _context(chunk: Chunk, above: str) -> str:

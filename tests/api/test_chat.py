@@ -247,8 +247,8 @@ def test_a_follow_up_means_the_edition_that_was_spoken_of(tmp_path: Path) -> Non
     with served(service_over(home)) as service:
         assert [c["document"] for c in talk(service, earlier, asked)["citations"]] == ["a.md"]
         assert [c["document"] for c in talk(service, asked)["citations"]] == ["b.md"]  # control
-        later = ("user", "What does the Travel policy 2025 say about meals?")
-        then = ("user", "What was its maximum for a hotel in 2023?")
+        later = ("user", "What is the maximum for a hotel in the Travel policy 2025?")
+        then = ("user", "And in 2023?")
         assert [c["document"] for c in talk(service, later, then)["citations"]] == ["a.md"]
 
 

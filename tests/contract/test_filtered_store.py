@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from corpora import REGIONS, label_for
+from corpora import COLLECTION, EMBEDDER, REGIONS, Shelf, label_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domicile import filters, metadata
 from domicile.adapters.sqlite import ChunkStore, ChunkStoreWriter
-from domicile.domain import Document, Layout, Scalar
+from domicile.domain import OWNER, Document, Layout, Scalar, Scope
 from domicile.errors import IndexDamaged
 from domicile.ports import NewChunk
 
@@ -221,3 +221,15 @@ def test_an_empty_store_opens() -> None:
     with store_of([]) as store:
         assert store.matching(filters.parse({"a": {"eq": 1}}, REGIONS), None).tolist() == []
         assert store.fields(store.readable(None), ["a"]) == {}
+
+
+def test_a_chunk_knows_the_metadata_of_its_document(shelf: Shelf) -> None:
+    known = (("year", 2024), ("tag", "a"), ("tag", "b"))
+    with shelf.writer.change(COLLECTION, EMBEDDER) as change:
+        chunk = NewChunk((), None, 0, 4, "pump", "", "pump")
+        document = Document("d", "D", "pump", label_for(None), "digest", metadata=known)
+        change.put(document, "state", [chunk], EMBEDDER.embed(["pump"], "document"))
+        change.commit()
+    index = shelf.reader().pin("c", OWNER)
+    (found,) = index.chunks([candidate.ref for candidate in index.lexical("pump", 1, Scope(None))])
+    assert found.metadata == known

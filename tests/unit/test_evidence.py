@@ -102,7 +102,7 @@ def test_headings_and_scraps_are_no_evidence() -> None:
 
 
 def test_a_sentence_that_only_repeats_the_question_is_no_evidence() -> None:
-    text = "What is the naptime? naptime (integer). The naptime is 60."
+    text = "What is the naptime? FAQ: what is the naptime?\n\nnaptime (integer). The naptime is 60."
     assert texts(select("What is the naptime?", hit(1, text))) == ["The naptime is 60."]
 
 
@@ -112,10 +112,16 @@ def test_a_sentence_that_only_repeats_the_question_is_no_evidence() -> None:
         ("What is the capital of Norland?", "The capital of Norland is Arvik."),
         ("What colour is the pump?", "The colour of the pump is red."),
         ("Is smoking allowed?", "Smoking is forbidden."),
+        ("Is smoking allowed in the hall?", "Smoking in the hall: forbidden"),
+        ("Who is the head of HR?", "Head of HR: Kowalski"),
+        ("Who is the head of HR?", "| Head of HR | Kowalski |"),
+        ("Who is the head of HR?", "Head of HR – Kowalski"),
+        ("What is the capital of Norland?", "Norland capital,Arvik"),
     ],
 )
 def test_one_new_word_may_be_the_answer(question: str, answer: str) -> None:
-    assert texts(select(question, hit(1, f"{answer} Lunch is served at noon in the canteen.")))[0] == answer
+    others = "Head of IT: Maria Lopez\n\nLunch is served at noon in the canteen."
+    assert texts(select(question, hit(1, f"{answer}\n\n{others}")))[0] == answer
 
 
 def test_what_one_question_may_embed_is_bounded() -> None:

@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-CANDIDATES = 400
-"""From short codes, for each search; their exact cosines are compared. Measured: the codes lose none of the best ten."""
+CANDIDATES = 800
+"""From short codes, for each search; their exact cosines are compared."""
+WIDE = 1_600
+"""For a question that is far from everything: the codes tell what is far from what else is far less well."""
 
 
 @dataclass(frozen=True, slots=True)

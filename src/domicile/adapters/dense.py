@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from domicile.adapters.approximation import CANDIDATES
+from domicile.adapters.approximation import CANDIDATES, WIDE
 from domicile.adapters.calibration import SHARES
 from domicile.adapters.faiss import ApproximateFile, Selector, VectorFile
 from domicile.adapters.manifest import ApproximateEntry
@@ -79,20 +79,32 @@ class Dense:
         refs: list[NDArray[np.int64]] = []
         scores: list[NDArray[np.float32]] = []
         covered: set[int] = set()
-        if self._file is not None and reach.probes is not None:
+        if reach.probes is not None:
             covered = {number for number, _ in self._covered}
-            depth = max(CANDIDATES, 2 * k)
-            positions = self._file.candidates(vector, depth, reach.probes, reach.selector)
-            if len(positions) < depth and reach.probes < self._file.lists:  # what was near is struck out, or hidden
-                positions = self._file.candidates(vector, depth, self._file.lists, reach.selector)
-            refs.append(self._refs[positions])
-            scores.append(self.cosines(vector, refs[0]))
+            near, cosines = self._approximate(vector, k, reach.probes, reach.selector)
+            refs.append(near)
+            scores.append(cosines)
         for number, vectors in self._vectors.items():
             if number not in covered:
                 rows, cosines = vectors.search(vector, k, reach.masks[number])
                 refs.append(ref_of(number, 0) + rows)
                 scores.append(cosines)
         return _best(np.concatenate(refs), np.concatenate(scores), k) if refs else []
+
+    def _approximate(
+        self, vector: Vectors, k: int, probes: int, selector: Selector
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Candidates from the inverted file with their exact cosines."""
+        assert self._file is not None
+        assert self._entry is not None
+        depth = max(CANDIDATES, 2 * k)
+        refs = self._refs[self._file.candidates(vector, depth, probes, selector)]
+        cosines = self.cosines(vector, refs)
+        # what was near is struck out or hidden, or the question is farther from everything than those of the calibration
+        if len(refs) < depth or cosines.max() < self._entry.near:
+            refs = self._refs[self._file.candidates(vector, max(WIDE, depth), self._file.lists, selector)]
+            cosines = self.cosines(vector, refs)
+        return refs, cosines
 
     def cosines(self, vector: Vectors, refs: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
         """The exact cosine of each of these chunks with the vector."""

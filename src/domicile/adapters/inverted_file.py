@@ -99,7 +99,14 @@ class Approximator:
             logger.warning("%s: an inverted file does not reach a recall of %g", self.folder.name, self.target)
             path.unlink()
             return ApproximateEntry(
-                file=None, trained=trained, target=self.target, segments=(), probes=0, recall=0.0, filtered=0.0
+                file=None,
+                trained=trained,
+                target=self.target,
+                segments=(),
+                probes=0,
+                recall=0.0,
+                filtered=0.0,
+                near=-1.0,
             )
         return ApproximateEntry(
             file=name,
@@ -109,6 +116,7 @@ class Approximator:
             probes=measured.probes,
             recall=measured.recall,
             filtered=measured.filtered,
+            near=measured.near,
         )
 
     def _parts(self, order: Sequence[CoveredSegment], segments: Sequence[SegmentEntry]) -> list[Part]:

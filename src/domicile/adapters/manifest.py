@@ -100,6 +100,7 @@ class ApproximateEntry(BaseModel):
         probes: lists that a search looks into.
         recall: the recall@10 that was measured so.
         filtered: the least that was measured under a filter, with all lists.
+        near: cosine of the nearest row; a question that finds none so near is searched widely.
     """
 
     model_config = _Strict
@@ -110,6 +111,7 @@ class ApproximateEntry(BaseModel):
     probes: int = Field(ge=0)
     recall: float = Field(ge=0, le=1)
     filtered: float = Field(ge=0, le=1)
+    near: float = Field(ge=-1, le=1.001)
 
     @property
     def rows(self) -> int:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from domicile import filters, labels
 from domicile.adapters import filter_sql
-from domicile.domain import Chunk, Condition, Document, Label, Layout, Page
+from domicile.domain import Chunk, Condition, Document, Label, Layout, Page, Scalar
 from domicile.errors import IndexDamaged
 from domicile.files import write_refused
 from domicile.metadata import comparable
@@ -290,8 +290,8 @@ class ChunkStore:
         """The chunks of these rows."""
         marks = ",".join("?" * len(rows))
         found = self._query(
-            f"""SELECT c.row, d.uri, c.ordinal, d.title, c.heading, c.page, c.start, c."end", c.text, c.context, d.label
-                FROM chunks c JOIN documents d ON d.id = c.document WHERE c.row IN ({marks})""",
+            f"""SELECT c.row, d.uri, c.ordinal, d.title, c.heading, c.page, c.start, c."end", c.text, c.context, d.label,
+                d.metadata FROM chunks c JOIN documents d ON d.id = c.document WHERE c.row IN ({marks})""",
             rows,
         )
         return {
@@ -306,8 +306,9 @@ class ChunkStore:
                 text=text,
                 label=self._labels[label],
                 context=context,
+                metadata=_decode_metadata(metadata),
             )
-            for row, uri, ordinal, title, heading, page, start, end, text, context, label in found
+            for row, uri, ordinal, title, heading, page, start, end, text, context, label, metadata in found
         }
 
     def document(self, uri: str) -> tuple[Document, int] | None:
@@ -316,9 +317,8 @@ class ChunkStore:
             "SELECT title, text, label, digest, origin, layout, metadata, first FROM documents WHERE uri = ?", (uri,)
         ):
             words = zlib.decompress(text).decode("utf-8")
-            known = tuple((field, value) for field, value in json.loads(metadata))
-            label = self._labels[label]
-            return Document(uri, title, words, label, digest, origin, _decode_layout(layout), known), first
+            about = _decode_layout(layout), _decode_metadata(metadata)
+            return Document(uri, title, words, self._labels[label], digest, origin, *about), first
         return None
 
     def passages(self, rows: range) -> list[NewChunk]:
@@ -348,6 +348,10 @@ class ChunkStore:
             "SELECT uri, origin, digest, state, first, rows FROM documents ORDER BY id"
         ):
             yield DocumentState(uri, origin, digest, state, rows), first
+
+
+def _decode_metadata(stored: str) -> tuple[tuple[str, Scalar], ...]:
+    return tuple((field, value) for field, value in json.loads(stored))
 
 
 def _encode_layout(layout: Layout) -> str:

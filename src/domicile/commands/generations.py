@@ -87,7 +87,7 @@ def _search_of(manifest: Manifest) -> dict[str, Any]:
     fitted = manifest.tuning.model_dump(mode="json", include={"dense", "evidence"}, exclude_none=True)
     if (found := manifest.approximate) is None or found.file is None:
         return {"kind": "exact", "tuned": fitted}
-    measured = found.model_dump(mode="json", include={"target", "probes", "recall", "filtered"})
+    measured = found.model_dump(mode="json", include={"target", "probes", "recall", "filtered", "near"})
     return {"kind": "approximate", **measured, "tuned": fitted}
 
 

@@ -57,6 +57,8 @@ def tune(parsed: argparse.Namespace, console: Console) -> int:
     generation = index.generation
     if tuning != index.tuning and not parsed.dry_run:
         with home.index_writer().change(home.collection(parsed.collection), None) as change:
+            if change.current is None or change.current.generation != index.generation:
+                raise UsageError(f"collection {parsed.collection!r} changed meanwhile: run again")
             change.tune(tuning)
             generation = change.commit().generation
     console.result(

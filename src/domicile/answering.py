@@ -265,7 +265,7 @@ def _verified(index: Index, principal: Principal, evidence: tuple[Evidence, ...]
             break
         document = index.document(item.chunk.document, principal.groups)
         numbered = replace(item, n=len(packed) + 1)
-        citation = grounding.cite(numbered, "" if document is None else document.text)
+        citation = grounding.cite(numbered, document)
         if citation.verified:
             packed[numbered] = citation
     return packed

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from domicile.domain import Citation, Evidence
+from domicile.domain import Citation, Document, Evidence
 
 _WORD = re.compile(r"\d+(?:[.,:/-]\d+)*|[^\W\d_]+(?:'[^\W\d_]+)?")
 _STOP = frozenset(
@@ -24,7 +24,12 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])[\s\"')\]]*\s")
 
 def words(text: str) -> list[str]:
     """Content words and numbers, folded and crudely stemmed so that plural and tense do not count as different."""
-    return [_stem(word) for word in _WORD.findall(text.lower()) if word not in _STOP]
+    return [_stem(word) for word in _WORD.findall(_folded(text)) if word not in _STOP]
+
+
+def _folded(text: str) -> str:
+    """In lower case, and with the plain apostrophe that typing gives for the one that is printed."""
+    return text.lower().replace("’", "'").replace("ʼ", "'")
 
 
 def _stem(word: str) -> str:
@@ -73,7 +78,7 @@ def _stretch(text: str, wanted: set[str]) -> str:
 
 
 def _denies(text: str) -> bool:
-    return _DENIAL.search(text.lower()) is not None
+    return _DENIAL.search(_folded(text)) is not None
 
 
 def next_sentence(buffer: str) -> tuple[str, str] | None:
@@ -88,10 +93,15 @@ def tidy(sentence: str) -> str:
     return re.sub(r"\s+([.,;:!?])", r"\1", " ".join(plain.split()))
 
 
-def cite(evidence: Evidence, document_text: str) -> Citation:
-    """A citation; ``verified`` says whether the quote stands at its place in the document as it is stored."""
-    verified = bool(evidence.text) and document_text[evidence.start : evidence.end] == evidence.text
-    chunk = evidence.chunk
+def cite(evidence: Evidence, document: Document | None) -> Citation:
+    """A citation, with the page on which the quote begins.
+
+    ``verified`` says whether the quote stands at its place in the document as it is stored; ``None`` is one that is not.
+    """
+    chunk, stored = evidence.chunk, "" if document is None else document.text
+    verified = bool(evidence.text) and stored[evidence.start : evidence.end] == evidence.text
+    pages = () if document is None else document.layout.pages
+    page = next((page.number for page in pages if page.start <= evidence.start < page.end), chunk.page)
     return Citation(
-        evidence.n, chunk.document, chunk.title, chunk.page, evidence.text, evidence.start, evidence.end, verified
+        evidence.n, chunk.document, chunk.title, page, evidence.text, evidence.start, evidence.end, verified
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from domicile import grounding
-from domicile.domain import Chunk, Evidence, Label, Sensitivity
+from domicile.domain import Chunk, Document, Evidence, Label, Layout, Page, Sensitivity
 
 LABEL = Label(frozenset({"local"}), Sensitivity.INTERNAL, False, 0, frozenset(), frozenset({"answer"}), None)
 TEXT = "Intro. The pump must be checked every 12 weeks by a technician. End."
@@ -91,8 +91,24 @@ def test_sentences_are_taken_off_a_growing_text() -> None:
     assert grounding.next_sentence("It lasts. Then") == ("It lasts.", "Then")
 
 
+def document(text: str, *pages: Page) -> Document:
+    return Document("d", "Pumps", text, LABEL, "digest", layout=Layout(pages=pages))
+
+
 def test_a_quote_is_verified_against_the_document_and_not_assumed() -> None:
-    assert grounding.cite(QUOTE, TEXT).verified
-    assert not grounding.cite(QUOTE, " " + TEXT).verified
-    assert not grounding.cite(QUOTE, "").verified
-    assert not grounding.cite(evidence(""), TEXT).verified
+    assert grounding.cite(QUOTE, document(TEXT)).verified
+    assert not grounding.cite(QUOTE, document(" " + TEXT)).verified
+    assert not grounding.cite(QUOTE, None).verified
+    assert not grounding.cite(evidence(""), document(TEXT)).verified
+
+
+def test_a_quote_is_cited_with_its_own_page_and_not_that_of_its_passage() -> None:
+    pages = Page(1, 0, 7), Page(2, 7, len(TEXT))
+    assert grounding.cite(QUOTE, document(TEXT, *pages)).page == 2
+    assert grounding.cite(evidence("Intro."), document(TEXT, *pages)).page == 1
+
+
+@pytest.mark.parametrize("apostrophe", ["'", "’", "ʼ"])
+def test_a_denial_is_one_whatever_its_apostrophe(apostrophe: str) -> None:
+    denied = evidence(f"The pump can{apostrophe}t be returned after 12 weeks.")
+    assert not grounding.supports(denied, "The pump can be returned after 12 weeks.", QUESTION)

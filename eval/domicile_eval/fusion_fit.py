@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from domicile.domain import Candidate, FusionWeights, Scope
+from domicile.domain import Candidate, Chunk, FusionWeights, Scope
 from domicile.errors import UsageError
 from domicile.fusion import fuse, lexical_only
 from domicile.ports import Index
-from domicile.retrieval import DEPTH, Retriever
+from domicile.retrieval import DEPTH, Retriever, in_order
 from domicile_eval.metrics import SEED, Figure, paired_gain, per_question
 from domicile_eval.suites import Case
 
@@ -63,17 +63,17 @@ def rank_with_each(
         InvalidRequest: a question is too long for the embedder.
     """
     rankings: Rankings = {option: {} for option in options}
-    documents: dict[int, str] = {}
+    chunks: dict[int, Chunk] = {}
     for case in cases:
         question = retriever.ask(case.question)
         dense = index.dense(question.vector, DEPTH, Scope(None))
         lexical = index.lexical(question.text, DEPTH, Scope(None))
         alone = lexical_only(dense, lexical)
         cosines = dict(zip(alone, index.cosines(question.vector, alone), strict=True))
-        new = [ref for ref in (*(candidate.ref for candidate in dense), *alone) if ref not in documents]
-        documents.update((ref, chunk.document) for ref, chunk in zip(new, index.chunks(new), strict=True))
+        new = [ref for ref in (*(candidate.ref for candidate in dense), *alone) if ref not in chunks]
+        chunks.update(zip(new, index.chunks(new), strict=True))
         for option in options:
-            rankings[option][case.id] = _first(fuse(dense, lexical, cosines, option), documents)
+            rankings[option][case.id] = _first(fuse(dense, lexical, cosines, option), chunks)
         advance(1)
     return rankings
 
@@ -109,10 +109,10 @@ def fit_fusion(cases: Sequence[Case], rankings: Rankings, serving: FusionWeights
     return FusionFit(serving, fitted, float(before.mean()), float(held_out.mean()), gain)
 
 
-def _first(ranked: Sequence[Candidate], documents: Mapping[int, str]) -> list[str]:
+def _first(ranked: Sequence[Candidate], chunks: Mapping[int, Chunk]) -> list[str]:
     found: dict[str, None] = {}
-    for candidate in ranked:
-        found[documents[candidate.ref]] = None
+    for _, chunk in in_order(ranked, [chunks[candidate.ref] for candidate in ranked]):
+        found[chunk.document] = None
         if len(found) == TOP:
             break
     return list(found)

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from domicile.domain import Candidate, Condition, Hit, Mode, ModelStatus, Note, Principal, Scope, SearchResult
+from domicile.domain import Candidate, Chunk, Condition, Hit, Mode, ModelStatus, Note, Principal, Scope, SearchResult
 from domicile.errors import EmbedderMismatch, InvalidRequest
 from domicile.fusion import fuse, lexical_only, weights_for
 from domicile.ports import Embedder, Index, Indexes, Vectors
@@ -184,8 +184,7 @@ class Retriever:
         best = ranked.candidates[: _with_ties(ranked.candidates, top_k)]
         chunks = index.chunks([candidate.ref for candidate in best])
         watch.lap("fetch")
-        # numbers of chunks change when segments are merged, their ids do not
-        ordered = sorted(zip(best, chunks, strict=True), key=lambda pair: (-pair[0].score, pair[1].id))[:top_k]
+        ordered = in_order(best, chunks)[:top_k]
         hits = tuple(Hit(rank, candidate.score, chunk) for rank, (candidate, chunk) in enumerate(ordered, 1))
         return Ranking(hits, tuple(dense[:10]), tuple(lexical[:10]), ranked.notes)
 
@@ -196,6 +195,11 @@ class Retriever:
         weights = weights_for(index.tuning, self._embedder.name)
         alone = [] if weights is None else lexical_only(dense, lexical)
         return fuse(dense, lexical, dict(zip(alone, index.cosines(question.vector, alone), strict=True)), weights)
+
+
+def in_order(candidates: Sequence[Candidate], chunks: Sequence[Chunk]) -> list[tuple[Candidate, Chunk]]:
+    """Candidates with their chunks, best first, ties by the chunk's id: numbers change when segments are merged."""
+    return sorted(zip(candidates, chunks, strict=True), key=lambda pair: (-pair[0].score, pair[1].id))
 
 
 def _with_ties(candidates: Sequence[Candidate], k: int) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-CANDIDATES = 800
+CANDIDATES = 400
 """From short codes, for each search; their exact cosines are compared."""
 WIDE = 1_600
 """For a question that is far from everything: the codes tell what is far from what else is far less well."""

@@ -50,11 +50,6 @@ class Ranking:
     lexical: tuple[Candidate, ...] = ()
     notes: tuple[Note, ...] = ()
 
-    @property
-    def nearest(self) -> float:
-        """The cosine of the nearest chunk; 0 where none was looked for."""
-        return self.dense[0].score if self.dense else 0.0
-
 
 @dataclass(slots=True)
 class Stopwatch:

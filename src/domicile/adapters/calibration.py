@@ -21,9 +21,11 @@ SHARES = (0.5, 0.1)
 _FEWEST_PROBES = 8
 _STEP = 1.3
 _SUMMED = 4
+"""Stored vectors in a question."""
 _MISSES = 0.5
 """Of the misses that the target allows."""
 _HARDEST = 0.1
+"""Of the questions; one that finds nothing as near as they do is harder than what was measured."""
 _SAME = 1e-6
 """Cosines that differ by less are of equal vectors."""
 

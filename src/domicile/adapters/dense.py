@@ -17,7 +17,7 @@ from domicile.domain import Candidate
 from domicile.ports import Vectors
 
 _NEARLY = 0.9
-"""A filter that lets 95 % through is searched like none."""
+"""A filter that lets this share through is searched like none, and so is what is left after some deletions."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ COMMANDS = {
     "ingest": ("run", "plan", "reindex", "erase", "worker", "submit", "status", "retry", "cancel"),
     "keys": ("create", "revoke"),
     "models": ("build", "verify", "list"),
+    "policy": ("check", "explain"),
     "search": (),
     "serve": (),
 }

@@ -7,6 +7,7 @@ own process. Native libraries are not heard: what they write is seen between two
 from __future__ import annotations
 
 import os
+import resource
 import sys
 import tempfile
 import threading
@@ -118,3 +119,14 @@ def native_opens() -> Iterator[list[Path]]:
         yield opened
     finally:
         sys.setprofile(before)
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """No file of this process may grow beyond so many bytes: what a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from domicile.api.state import Service
 from domicile.bootstrap import Home
 from domicile.domain import ModelStatus
 from domicile.retrieval import Retriever
+from domicile.routing import Routing
 from domicile.testing import HashEmbedder, ScriptedGenerator
 from domicile_ingest.labelling import Labeller
 from domicile_ingest.pipeline import Options, Pipeline
@@ -35,7 +36,11 @@ DOCUMENTS = {
 
 
 def home_with(
-    path: Path, documents: dict[str, str] = DOCUMENTS, collection: str = "handbook", settings: str = ""
+    path: Path,
+    documents: dict[str, str] = DOCUMENTS,
+    collection: str = "handbook",
+    settings: str = "",
+    environment: Mapping[str, str] | None = None,
 ) -> Home:
     """A home that holds these documents as one collection."""
     source = path / "source"
@@ -44,7 +49,7 @@ def home_with(
         (source / name).write_text(text, encoding="utf-8")
     (path / "home").mkdir(exist_ok=True)
     (path / "home" / "domicile.toml").write_text(settings, encoding="utf-8")
-    home = Home.open(path / "home", {})
+    home = Home.open(path / "home", environment or {})
     ingest(home, source, collection)
     return home
 
@@ -57,10 +62,15 @@ def ingest(home: Home, source: Path, collection: str = "handbook") -> None:
 
 
 def service_over(
-    home: Home, llm: ScriptedGenerator | None = None, limits: Limits | None = None, queue: int = 8
+    home: Home,
+    llm: ScriptedGenerator | None = None,
+    limits: Limits | None = None,
+    queue: int = 8,
+    routing: Routing | None = None,
 ) -> Service:
     """The parts of a service, with fakes for what is slow."""
-    from domicile.adapters.extractive import ExtractiveGenerator
+    from domicile.adapters.answer_labels import SqliteAnswerLabels
+
     from domicile.answering import Answering
     from domicile.evidence import EvidenceSelector
 
@@ -68,18 +78,22 @@ def service_over(
     limits = limits or Limits()
     limits = replace(limits, evidence_threshold=min(limits.evidence_threshold, 0.05))  # the fake's cosines are low
     indexes = home.indexes()
+    routing = routing or home.routing()
     retriever = Retriever(indexes, embedder, reranking=home.reranking())
     answering = Answering(
         retriever,
         EvidenceSelector(embedder, home.splitter()),
         llm or ScriptedGenerator([LEAVE]),
-        ExtractiveGenerator(),
+        routing,
+        home.answer_cache(),
+        SqliteAnswerLabels(home.path / "state" / "answers.sqlite"),
         limits,
     )
     return Service(
         indexes=indexes,
         retriever=retriever,
         answering=answering,
+        audit=routing.audit,
         keys=home.keys(),
         regions=home.regions,
         embedder=ModelStatus("hash", "embedder", "ready"),

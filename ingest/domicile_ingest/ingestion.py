@@ -7,7 +7,7 @@ from pathlib import Path
 
 from domicile.bootstrap import Home
 from domicile.console import prepare_home
-from domicile.errors import UsageError
+from domicile.errors import UnknownDocument, UsageError
 from domicile.models.artefact import ModelFolder
 from domicile.ports import Embedder
 from domicile_ingest.documents import Documents, Upload
@@ -83,8 +83,19 @@ class Ingestion:
         return self._documents(collection).delete(uri, watch, readers)
 
     def erase(self, collection: str, uris: list[str], watch: Watch = unwatched) -> Report:
-        """Remove documents from every generation, cache and queue, see ``Documents.erase``."""
-        report = self._documents(collection).erase(uris, watch)
+        """Remove documents from every generation, cache and queue, see ``Documents.erase``.
+
+        Raises:
+            StorageError: answers that were made from them may still be cached; erase again once the disk is mended.
+        """
+        cache = self._home.answer_cache()
+        try:
+            report = self._documents(collection).erase(uris, watch)
+        except UnknownDocument:
+            # perhaps they were erased by a command that was cut off before it came to the cache
+            cache.forget(collection, self._home.indexes().generation(collection))
+            raise
+        cache.forget(collection, report.commit.generation)
         jobs = self._home.jobs()
         for uri in uris:
             jobs.erase(collection, uri)

@@ -1,4 +1,4 @@
-"""The answer use case: retrieve, weigh the evidence, pack, route, generate, ground, cite.
+"""The answer use case: label, look in the cache, retrieve, pack, route, generate, ground, cite, and write the receipt.
 
 An answer is a stream: pieces of text as soon as they are grounded, then the ``Answer`` itself, whose ``answer`` is
 exactly those pieces joined. Nothing that no quote supports ever enters the stream.
@@ -8,57 +8,44 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from domicile import conversation, grounding, labels, prompts
+from domicile import detectors, payload, phrasing, prompts
 from domicile.domain import (
     Answer,
-    AnswerMode,
-    Citation,
-    Condition,
     Decision,
-    Evidence,
-    Label,
     ModelStatus,
-    Note,
-    Principal,
-    Prompt,
     Scope,
     Usage,
 )
-from domicile.errors import Cancelled, Damaged, InvalidRequest, ModelMissing, ModelSlow
+from domicile.errors import (
+    AuditUnavailable,
+    Cancelled,
+    Damaged,
+    EgressDenied,
+    ModelMissing,
+    ModelSlow,
+    ProviderError,
+    StorageError,
+)
 from domicile.evidence import EvidenceSelector
-from domicile.labels import LOCAL, PartialLabel
-from domicile.ports import Generator, Index
-from domicile.retrieval import Question, Retriever, Stopwatch
+from domicile.inquiry import AnswerRequest, Inquiry, Sending
+from domicile.labels import LOCAL, partial_of
+from domicile.packing import Packer, citation_of
+from domicile.payload import Part
+from domicile.phrasing import Draft
+from domicile.policy import Sink
+from domicile.ports import AnswerCache, AnswerLabels, Generator
+from domicile.records import ABSTAINED, Records
+from domicile.retrieval import Retriever, Stopwatch
+from domicile.routing import Dispatch, Routing
 
-TOP_K = 10
 MAX_SENTENCES = 2
-"""Sentences that the language model may say; it is small, and its first one is its best."""
+"""Sentences that the model that runs here may say; it is small, and its first one is its best."""
+MAX_HOSTED_SENTENCES = 6
 SLOW_SECONDS = 60.0
 """How long a missed deadline shows in ``/readyz``."""
-
-ABSTAINED = "These documents do not answer that."
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerRequest:
-    """A question to a collection.
-
-    Attributes:
-        flags: residency flags of the request; they can only narrow.
-        conditions: that a document must meet to be evidence, see ``domicile.filters``.
-        history: what the user said before, oldest first, see ``domicile.conversation``.
-    """
-
-    question: str
-    collection: str
-    principal: Principal
-    mode: AnswerMode = "auto"
-    flags: PartialLabel = field(default_factory=PartialLabel)
-    conditions: tuple[Condition, ...] = ()
-    history: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,60 +53,27 @@ class Limits:
     """Bounds of one answer.
 
     Attributes:
-        deadline: seconds from the start after which the language model is given up.
-        max_tokens: that it may write.
+        deadline: seconds from the start after which a language model is given up.
+        max_tokens: that the model that runs here may write.
         evidence_threshold: the confidence below which an answer abstains.
+        cpu_hour: money for an hour of one core.
     """
 
     deadline: float = 30.0
     max_tokens: int = 48
     evidence_threshold: float = 0.4
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A question as it was understood.
-
-    Attributes:
-        question: what is asked of the index.
-        wanted: what a sentence must speak of to answer it.
-        rewritten: the text of ``question`` where it is not what the user wrote.
-    """
-
-    question: Question
-    wanted: Question
-    rewritten: str | None = None
-
-
-@dataclass(slots=True)
-class _Draft:
-    """An answer while it is being made. ``enough`` stops the language model at its next token, and it still counts them."""
-
-    index: Index
-    prompt: Prompt
-    citations: dict[int, Citation]
-    label: Label | None
-    watch: Stopwatch
-    deadline: float
-    cancelled: Callable[[], bool]
-    asked: str | None = None
-    notes: tuple[Note, ...] = ()
-    text: str = ""
-    enough: bool = False
-    usage: Usage = field(default_factory=Usage)
-
-    def say(self, piece: str) -> str:
-        self.text += piece
-        return piece
+    cpu_hour: float = 0.0
 
 
 class Answering:
-    """Answers questions.
+    """Answers questions. Safe to call from several threads.
 
     Args:
-        local: the self-hosted language model.
-        extractive: the generator that is always there.
+        local: the language model that runs here.
+        said: the labels of earlier answers.
+        made_by: the models and settings that shape what is written here; another answer for each.
         clock: monotonic seconds.
+        cpu: CPU seconds of the calling thread.
     """
 
     def __init__(
@@ -127,198 +81,227 @@ class Answering:
         retriever: Retriever,
         selector: EvidenceSelector,
         local: Generator,
-        extractive: Generator,
+        routing: Routing,
+        cache: AnswerCache,
+        said: AnswerLabels,
         limits: Limits | None = None,
+        made_by: tuple[str, ...] = (),
         clock: Callable[[], float] = time.perf_counter,
+        cpu: Callable[[], float] = time.thread_time,
     ) -> None:
         self._retriever = retriever
-        self._selector = selector
+        self._packer = Packer(retriever, selector)
         self._local = local
-        self._extractive = extractive
+        self._routing = routing
         self._limits = limits or Limits()
+        self._records = Records(routing, cache, said, made_by, self._limits.cpu_hour, cpu)
         self._clock = clock
+        self._cpu = cpu
         self._slow_until = -1.0
 
     def model_status(self) -> ModelStatus:
-        """The state of the language model as answers see it."""
+        """The state of the language model that runs here, as answers see it."""
         status = self._local.status
         if status.state == "ready" and self._clock() < self._slow_until:
             return replace(status, state="slow", reason="missed the deadline of a recent answer")
         return status
+
+    def sink_states(self) -> dict[str, str]:
+        return {sink.name: self._routing.state(sink) for sink in self._routing.declared.sinks.values()}
+
+    def audit_trouble(self) -> str | None:
+        """Why answers have no receipts at the moment, and nothing leaves."""
+        return self._routing.audit.trouble()
 
     def answer(self, request: AnswerRequest, cancelled: Callable[[], bool] = lambda: False) -> Iterator[str | Answer]:
         """Answer one question: pieces of text, then the ``Answer``.
 
         Raises:
             InvalidRequest, UnknownCollection, NoIntactGeneration, EmbedderMismatch: before the first piece.
+            FlagWidens: a flag allows more than the tenant's ceiling; before the first piece.
             Overloaded: the language model's queue is full; before the first piece.
             Cancelled: ``cancelled()`` became true.
         """
-        watch = Stopwatch(self._clock)
-        deadline = self._clock() + self._limits.deadline
-        index = self._retriever.pin(request.collection, request.principal)
-        asked = self._asked(request, index)
-        watch.lap("embed")
-        scope = Scope(request.principal.groups, request.conditions)
-        ranking = self._retriever.rank(asked.question, index, scope, "hybrid", TOP_K, watch, deadline)
-        selection = self._selector.select(asked.wanted, ranking, index, (request.question, asked.question.text))
-        watch.lap("evidence")
-        packed = _verified(index, request.principal, selection.evidence)
-        if not packed or not selection.confidence >= self._limits.evidence_threshold:
-            yield from _abstain(index, watch, asked.rewritten, ranking.notes)
+        inquiry = self._begin(request, cancelled)
+        if request.mode != "extractive" and (found := self._records.cached(inquiry)) is not None:
+            yield found.answer
+            yield self._records.again(inquiry, found)
             return
-        prompt = prompts.build(asked.question.text, tuple(packed))
-        draft = _Draft(
-            index,
-            prompt,
-            {item.n: citation for item, citation in packed.items()},
-            _payload_label(prompt, request.flags),
-            watch,
-            deadline,
-            cancelled,
-            asked.rewritten,
-            ranking.notes,
-        )
-        if request.mode == "extractive":
-            yield from self._quote(draft, "extractive", receiver=None)
-        else:
-            yield from self._phrase(draft)
-
-    def _asked(self, request: AnswerRequest, index: Index) -> _Asked:
-        made = conversation.standalone(request.question, request.history, index.collection.language)
-        if made.turns:
-            try:
-                question = self._retriever.ask(made.text)
-                return _Asked(question, self._retriever.ask(made.wanted), question.text)
-            except InvalidRequest:
-                pass  # with words of an earlier turn it is too long, and alone it may not be
-        question = self._retriever.ask(request.question, "messages")
-        return _Asked(question, question)
-
-    def _phrase(self, draft: _Draft) -> Iterator[str | Answer]:
-        """Let the language model phrase it; where it cannot, or says what nothing supports, quote instead."""
-        best = draft.prompt.evidence[0]
-        try:
-            for sentence in self._sentences(draft):
-                if grounding.supports(best, sentence, draft.prompt.question):
-                    yield draft.say(f"{' ' if draft.text else ''}{sentence} [{best.n}]")
-                else:
-                    draft.enough = True
-        except (ModelMissing, Damaged, ModelSlow):
-            if not draft.text:
-                yield from self._quote(draft, "extractive", receiver=None, degraded="model")
-                return
-        draft.watch.lap("generate")
-        if not draft.text:
-            yield from self._quote(draft, "replaced", receiver=self._local)
-            return
-        yield draft.say("\n\n" + prompts.quote_block(best.text, best.n))
-        yield _finish(draft, "kept", (best,), self._local)
-
-    def _sentences(self, draft: _Draft) -> Iterator[str]:
-        """The sentences that the language model writes, tidied; a last one that was cut off is not one."""
-        pieces = self._local.generate(
-            draft.prompt,
-            max_tokens=self._limits.max_tokens,
-            cancelled=lambda: draft.enough or draft.cancelled() or self._clock() > draft.deadline,
-        )
-        buffer = ""
-        said = 0
-        for piece in pieces:
-            if isinstance(piece, Usage):
-                draft.usage = piece
+        said = tuple(turn.text for turn in request.history if turn.role == "user")
+        inquiry.asked = self._packer.ask(request.question, said, inquiry.index)
+        inquiry.watch.lap("embed")
+        for sink in inquiry.dispatch.order() if request.mode != "extractive" else ():
+            sending = self._prepare(inquiry, sink)
+            if sink is not None and not sending.admitted:
                 continue
-            buffer += piece
-            while not draft.enough and (split := grounding.next_sentence(buffer)) is not None:
-                buffer, said = split[1], said + 1
-                yield grounding.tidy(split[0])
-                draft.enough = draft.enough or said == MAX_SENTENCES
-        if draft.cancelled():
+            if not sending.packed.evidence:
+                yield from self._abstain(inquiry, sending)
+                return
+            try:
+                yield from self._generate(inquiry, sending)
+                return
+            except (ProviderError, EgressDenied, AuditUnavailable, StorageError) as error:
+                if sink is None:
+                    raise
+                inquiry.dispatch.failed(sink, error)
+            except (ModelMissing, Damaged, ModelSlow):
+                inquiry.dispatch.degraded = "model"
+        yield from self._quote(inquiry, self._prepare(inquiry, None))
+
+    def _begin(self, request: AnswerRequest, cancelled: Callable[[], bool]) -> Inquiry:
+        watch = Stopwatch(self._clock)
+        index = self._retriever.pin(request.collection, request.principal)
+        parts = self._question_parts(request, index.collection.tenant, request.question)
+        dispatch = Dispatch(self._routing, request.principal, index.collection.tenant, request.collection)
+        deadline = self._clock() + self._limits.deadline
+        watch.lap("label")
+        return Inquiry(request, index, parts, dispatch, watch, deadline, self._cpu(), cancelled)
+
+    def _question_parts(self, request: AnswerRequest, tenant: str, question: str) -> tuple[Part, ...]:
+        declared = self._routing.declared
+        return payload.question_parts(
+            tenant,
+            question,
+            request.history,
+            ceiling=declared.of(tenant).ceiling,
+            flags=request.flags,
+            made_from=lambda text: self._records.label_of(tenant, text),
+            known=declared.detectors,
+        )
+
+    def _prepare(self, inquiry: Inquiry, sink: Sink | None) -> Sending:
+        """What would go to this sink (``None``: the model that runs here), and whether it may.
+
+        In a collection of mode ``cleared`` a sink's evidence is looked for in what may go there, and in nothing else.
+        """
+        assert inquiry.asked is not None
+        parts, question = inquiry.parts, inquiry.asked.question.text
+        if sink is not None and sink.name in self._routing.declared.redacting:
+            question = detectors.redact(question, detectors.detect(question, self._routing.declared.detectors))
+            parts = self._question_parts(inquiry.request, inquiry.tenant, question)
+        scope = Scope(inquiry.request.principal.groups, inquiry.request.conditions)
+        cleared = sink is not None and inquiry.index.collection.mode == "cleared"
+        if sink is not None and cleared:
+            scope = replace(scope, labels=inquiry.dispatch.cleared(sink, inquiry.index.labels(), parts))
+        if scope not in inquiry.packed:
+            inquiry.packed[scope] = self._packer.pack(
+                inquiry.asked,
+                inquiry.request.question,
+                inquiry.index,
+                scope,
+                inquiry.watch,
+                inquiry.deadline,
+                self._limits.evidence_threshold,
+            )
+        packed = inquiry.packed[scope]
+        documents = (
+            Part("document", inquiry.tenant, partial_of(item.chunk.label), item.chunk.document)
+            for item in packed.evidence
+        )
+        parts = (*parts, *documents)
+        sending = Sending(sink, scope, packed, question, parts, payload.label_of(parts))
+        if sink is None or (not packed.evidence and not cleared):
+            return replace(sending, admitted=True)
+        if not packed.evidence:
+            inquiry.dispatch.withheld(sink, scope.labels or frozenset(), inquiry.index.labels(), parts)
+            return sending
+        return replace(sending, admitted=inquiry.dispatch.admits(sink, sending.label))
+
+    def _generate(self, inquiry: Inquiry, sending: Sending) -> Iterator[str | Answer]:
+        """Let a language model phrase it; what nothing supports is left out, and where nothing is left, quote instead."""
+        draft, evidence = self._draft(inquiry, sending), sending.packed.evidence
+        if sending.sink is None:
+            may_say, most, pieces = evidence[:1], MAX_SENTENCES, self._local_pieces(inquiry, draft, sending)
+        else:
+            may_say, most = (*evidence, *sending.packed.around), MAX_HOSTED_SENTENCES
+            prompt = prompts.build_hosted(sending.question, evidence)
+            seconds = inquiry.deadline - self._clock()
+            pieces = inquiry.dispatch.call(sending.sink, prompt, sending.parts, seconds, inquiry.cancelled)
+        try:
+            for sentence in phrasing.sentences(self._in_time(inquiry, pieces, sending.sink), draft, most):
+                if (piece := phrasing.grounded(sentence, may_say, draft)) is not None:
+                    yield piece
+                elif sending.sink is None:
+                    draft.enough = True
+        except (ModelMissing, Damaged, ModelSlow, ProviderError) as error:
+            if not draft.text:
+                raise
+            if sending.sink is not None:
+                inquiry.dispatch.failed(sending.sink, error)
+        inquiry.watch.lap("generate")
+        grounded: Literal["kept", "replaced"] = "kept" if draft.text else "replaced"
+        yield from draft.quotes() if draft.text else draft.quote(evidence)
+        yield self._finish(inquiry, sending, draft, grounded, self._receiver(sending))
+
+    def _quote(self, inquiry: Inquiry, sending: Sending) -> Iterator[str | Answer]:
+        """Answer with the best sentences themselves."""
+        if not sending.packed.evidence:
+            yield from self._abstain(inquiry, sending)
+            return
+        draft = self._draft(inquiry, sending)
+        yield from draft.quote(sending.packed.evidence)
+        inquiry.watch.lap("quote")
+        nobody = Decision("extractive", None, None, None, sending.label)
+        yield self._finish(inquiry, sending, draft, "extractive", nobody)
+
+    def _abstain(self, inquiry: Inquiry, sending: Sending) -> Iterator[str | Answer]:
+        draft = self._draft(inquiry, sending)
+        yield draft.say(ABSTAINED)
+        yield self._finish(inquiry, sending, draft, "extractive", Decision("extractive", None, None, None, None))
+
+    def _draft(self, inquiry: Inquiry, sending: Sending) -> Draft:
+        return Draft(sending.question, lambda item: citation_of(item, inquiry.index, sending.scope))
+
+    def _local_pieces(self, inquiry: Inquiry, draft: Draft, sending: Sending) -> Iterator[str | Usage]:
+        return self._local.generate(
+            prompts.build(sending.question, sending.packed.evidence),
+            max_tokens=self._limits.max_tokens,
+            cancelled=lambda: draft.enough or inquiry.cancelled() or self._clock() > inquiry.deadline,
+        )
+
+    def _in_time(self, inquiry: Inquiry, pieces: Iterator[str | Usage], sink: Sink | None) -> Iterator[str | Usage]:
+        """The pieces of a model.
+
+        Raises:
+            Cancelled: the caller went away meanwhile.
+            ModelSlow: the model that runs here took too long; a last piece of a sentence is then not one.
+        """
+        yield from pieces
+        if inquiry.cancelled():
             raise Cancelled("the caller went away")
-        if self._clock() > draft.deadline:
+        if sink is None and self._clock() > inquiry.deadline:
             self._slow_until = self._clock() + SLOW_SECONDS
             raise ModelSlow(f"the language model missed the deadline of {self._limits.deadline:g} s")
-        rest = grounding.tidy(buffer)
-        if not draft.enough and rest.endswith((".", "!", "?")):
-            yield rest
 
-    def _quote(
+    def _receiver(self, sending: Sending) -> Decision:
+        """Who had the payload."""
+        if sending.sink is None:
+            return Decision("local", LOCAL, self._local.name, LOCAL, sending.label)
+        places = ",".join(self._routing.declared.regions.compact(sending.sink.processing_regions))
+        return Decision("hosted", sending.sink.name, sending.sink.model, places, sending.label)
+
+    def _finish(
         self,
-        draft: _Draft,
-        grounded: Literal["replaced", "extractive"],
-        receiver: Generator | None,
-        degraded: str | None = None,
-    ) -> Iterator[str | Answer]:
-        """Answer with the best sentences themselves. ``receiver`` is the model that had the payload, if one did."""
-        for piece in self._extractive.generate(draft.prompt, max_tokens=0, cancelled=draft.cancelled):
-            if isinstance(piece, str):
-                yield draft.say(piece)
-        draft.watch.lap("quote")
-        yield _finish(draft, grounded, draft.prompt.evidence, receiver, degraded)
-
-
-def _verified(index: Index, principal: Principal, evidence: tuple[Evidence, ...]) -> dict[Evidence, Citation]:
-    """The first pieces of evidence that stand verbatim in their document, numbered anew, with their citations."""
-    packed: dict[Evidence, Citation] = {}
-    for item in evidence:
-        if len(packed) == prompts.MAX_QUOTES:
-            break
-        document = index.document(item.chunk.document, principal.groups)
-        numbered = replace(item, n=len(packed) + 1)
-        citation = grounding.cite(numbered, document)
-        if citation.verified:
-            packed[numbered] = citation
-    return packed
-
-
-def _payload_label(prompt: Prompt, flags: PartialLabel) -> Label | None:
-    """The label of everything that the prompt or the answer holds; the flags of the request narrow it."""
-    packed = labels.join(item.chunk.label for item in prompt.evidence)
-    return None if packed is None else labels.narrow(packed, flags)
-
-
-def _abstain(index: Index, watch: Stopwatch, asked: str | None, notes: tuple[Note, ...]) -> Iterator[str | Answer]:
-    yield ABSTAINED
-    decision = Decision(route="extractive", sink=None, model=None, region=None, label=None)
-    yield Answer(
-        ABSTAINED,
-        True,
-        "extractive",
-        index.collection.name,
-        index.generation,
-        (),
-        decision,
-        asked=asked,
-        timings_ms=watch.timings,
-        notes=notes,
-    )
-
-
-def _finish(
-    draft: _Draft,
-    grounded: Literal["kept", "replaced", "extractive"],
-    quotes: tuple[Evidence, ...],
-    receiver: Generator | None,
-    degraded: str | None = None,
-) -> Answer:
-    decision = Decision(
-        route="extractive" if receiver is None else "local",
-        sink=None if receiver is None else LOCAL,
-        model=None if receiver is None else receiver.name,
-        region=None if receiver is None else LOCAL,
-        label=draft.label,
-    )
-    return Answer(
-        draft.text,
-        False,
-        grounded,
-        draft.index.collection.name,
-        draft.index.generation,
-        tuple(draft.citations[quote.n] for quote in quotes),
-        decision,
-        degraded=degraded,
-        asked=draft.asked,
-        usage=draft.usage,
-        timings_ms=draft.watch.timings,
-        notes=draft.notes,
-    )
+        inquiry: Inquiry,
+        sending: Sending,
+        draft: Draft,
+        grounded: Literal["kept", "replaced", "extractive"],
+        decision: Decision,
+    ) -> Answer:
+        assert inquiry.asked is not None
+        abstained = decision.label is None
+        made = Answer(
+            draft.text,
+            abstained,
+            grounded,
+            inquiry.request.collection,
+            inquiry.index.generation,
+            tuple(draft.citations),
+            replace(decision, denied=tuple(inquiry.dispatch.denied)),
+            degraded=None if abstained else inquiry.dispatch.degraded,
+            asked=inquiry.asked.rewritten,
+            usage=draft.usage,
+            timings_ms=inquiry.watch.timings,
+            notes=sending.packed.notes,
+        )
+        return self._records.keep(inquiry, made, sending.parts)

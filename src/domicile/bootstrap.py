@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domicile.config import CollectionSettings, Settings
+from domicile.declarations import Secret
 from domicile.domain import Collection
 from domicile.errors import Forbidden, MissingExtra
 from domicile.files import HashMemory
@@ -18,20 +22,25 @@ from domicile.jobs import QueueLimits
 from domicile.labels import PartialLabel, Regions
 
 if TYPE_CHECKING:
+    from domicile.adapters.answer_cache import SqliteAnswerCache
+    from domicile.adapters.audit import FileAuditLog
     from domicile.adapters.genai import GenaiGenerator
     from domicile.adapters.generations import Generations
     from domicile.adapters.index_writer import LocalIndexWriter
     from domicile.adapters.indexes import LocalIndexes
     from domicile.adapters.jobs import SqliteJobs
     from domicile.adapters.keys import KeyFile
+    from domicile.adapters.ledger import SqliteLedger
     from domicile.adapters.manifest import FileEntry
     from domicile.answering import Answering
     from domicile.models.artefact import ModelFolder
-    from domicile.models.card import Engine, Precision
+    from domicile.models.card import Engine, Kind, Precision
     from domicile.models.measure import Candidate
-    from domicile.ports import Embedder, Generator, Indexes, SentenceSplitter
+    from domicile.policy import Sink
+    from domicile.ports import AnswerCache, Embedder, Generator, Indexes, Provider, SentenceSplitter
     from domicile.reranking import Reranking
     from domicile.retrieval import Retriever
+    from domicile.routing import Declared, Routing
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,7 @@ class Home:
     settings: Settings
     regions: Regions
     hashes: HashMemory
+    environment: Mapping[str, str]
 
     @classmethod
     def open(cls, path: Path, environment: Mapping[str, str]) -> Home:
@@ -54,7 +64,8 @@ class Home:
             ConfigError: a setting is wrong; names the key.
         """
         settings = Settings.load(path, environment)
-        return cls(path, settings, settings.region_table(), HashMemory(path / "cache" / "hashes.txt"))
+        hashes = HashMemory(path / "cache" / "hashes.txt")
+        return cls(path, settings, settings.region_table(), hashes, environment)
 
     @property
     def models_dir(self) -> Path:
@@ -79,11 +90,7 @@ class Home:
         Raises:
             ModelMissing, ModelDamaged: see ``open_model``.
         """
-        from domicile.models.artefact import open_model
-
-        return open_model(
-            self._model_path(self.settings.models.embedder), "embedder", self.hashes, self._pins, trust=trust
-        )
+        return self._model(self.settings.models.embedder, "embedder", trust=trust)
 
     def llm_folder(self, *, trust: bool = True) -> ModelFolder:
         """The verified language model's folder.
@@ -91,9 +98,7 @@ class Home:
         Raises:
             ModelMissing, ModelDamaged: see ``open_model``.
         """
-        from domicile.models.artefact import open_model
-
-        return open_model(self._model_path(self.settings.models.llm), "llm", self.hashes, self._pins, trust=trust)
+        return self._model(self.settings.models.llm, "llm", trust=trust)
 
     def reranker_folder(self, *, trust: bool = True) -> ModelFolder:
         """The verified reranker's folder.
@@ -101,11 +106,7 @@ class Home:
         Raises:
             ModelMissing, ModelDamaged: see ``open_model``.
         """
-        from domicile.models.artefact import open_model
-
-        return open_model(
-            self._model_path(self.settings.models.reranker), "reranker", self.hashes, self._pins, trust=trust
-        )
+        return self._model(self.settings.models.reranker, "reranker", trust=trust)
 
     def embedder(self, threads: int | None = None) -> Embedder:
         """The embedder, with the engine and the precision of the settings.
@@ -214,6 +215,19 @@ class Home:
 
         return KeyFile(self.path / "state" / "keys.json")
 
+    def answer_cache(self) -> SqliteAnswerCache:
+        from domicile.adapters.answer_cache import SqliteAnswerCache
+
+        chosen = self.settings.cache
+        return SqliteAnswerCache(
+            self.path / "cache" / "answers.sqlite",
+            clock=_now,
+            entries=chosen.entries,
+            memory_entries=chosen.memory_entries,
+            max_bytes=chosen.max_bytes,
+            max_age=timedelta(hours=chosen.max_age_hours),
+        )
+
     def jobs(self) -> SqliteJobs:
         from domicile.adapters.jobs import SqliteJobs
 
@@ -255,19 +269,127 @@ class Home:
 
         return Retriever(indexes, embedder, reranking=self.reranking())
 
-    def answering(self, retriever: Retriever, embedder: Embedder, llm: Generator) -> Answering:
-        from domicile.adapters.extractive import ExtractiveGenerator
+    def sinks(self) -> tuple[Sink, ...]:
+        """Every declared sink."""
+        return self.settings.declared_sinks(self.regions)
+
+    def declared(self) -> Declared:
+        """All that decides where bytes may go."""
+        from domicile.detectors import DETECTORS, custom
+        from domicile.routing import Declared, TenantPolicy
+
+        chosen = self.settings
+        order = tuple(chosen.routing.order)
+        tenants = {
+            name: TenantPolicy(
+                order if tenant.order is None else tuple(tenant.order),
+                chosen.ceiling(name, self.regions),
+                tenant.budget_day,
+                tenant.budget_month,
+            )
+            for name, tenant in chosen.tenants.items()
+        }
+        return Declared(
+            regions=self.regions,
+            sinks={sink.name: sink for sink in self.sinks() if sink.kind == "llm"},
+            tenants=tenants,
+            others=TenantPolicy(order),
+            detectors=(*DETECTORS, *(custom(own.name, own.pattern, own.categories) for own in chosen.detectors)),
+            redacting=frozenset(sink.name for sink in chosen.sinks if sink.redact),
+            store_prompts=chosen.audit.store_prompts,
+            version=chosen.policy_version(),
+        )
+
+    def audit(self) -> FileAuditLog:
+        from domicile.adapters.audit import FileAuditLog
+
+        return FileAuditLog(self.path / "audit", self.path / "state", _now, secrets.token_hex)
+
+    def routing(self) -> Routing:
+        """The declared sinks with what stands behind each of them.
+
+        Raises:
+            ConfigError: a declaration has run out.
+            MissingExtra: there are sinks, and what calls them is not installed.
+        """
+        from domicile.routing import Calls, Routing
+
+        chosen = self.settings
+        chosen.refuse_expired(_now().date())
+        calls = Calls(chosen.routing.provider_seconds, chosen.routing.max_tokens, chosen.costs.currency)
+        return Routing(self.declared(), self._providers(), self.audit(), self.ledger(), _now, calls)
+
+    def ledger(self) -> SqliteLedger:
+        from domicile.adapters.ledger import SqliteLedger
+
+        return SqliteLedger(self.path / "state" / "ledger.sqlite")
+
+    def _providers(self) -> dict[str, Provider]:
+        if not any(sink.kind == "llm" for sink in self.settings.sinks):
+            return {}
+        from domicile.adapters.hosted import HostedProvider
+
+        declared = {sink.name: sink for sink in self.sinks()}
+        return {
+            sink.name: HostedProvider(
+                declared[sink.name],
+                partial(secret_at, sink.api_key, self.environment),
+                ca_file=None if sink.ca_file is None else Path(sink.ca_file),
+            )
+            for sink in self.settings.sinks
+            if sink.kind == "llm"
+        }
+
+    def answering(
+        self, retriever: Retriever, embedder: Embedder, llm: Generator, routing: Routing, cache: AnswerCache
+    ) -> Answering:
+        from domicile.adapters.answer_labels import SqliteAnswerLabels
         from domicile.answering import Answering, Limits
         from domicile.evidence import EvidenceSelector
 
         chosen = self.settings.answering
-        limits = Limits(chosen.deadline_seconds, chosen.max_tokens, chosen.evidence_threshold)
-        return Answering(retriever, EvidenceSelector(embedder, self.splitter()), llm, ExtractiveGenerator(), limits)
+        limits = Limits(
+            chosen.deadline_seconds, chosen.max_tokens, chosen.evidence_threshold, self.settings.costs.cpu_hour
+        )
+        made_by = (embedder.fingerprint, self._written_by(), self.settings.models.reranker, repr(limits))
+        return Answering(
+            retriever,
+            EvidenceSelector(embedder, self.splitter()),
+            llm,
+            routing,
+            cache,
+            SqliteAnswerLabels(self.path / "state" / "answers.sqlite"),
+            limits,
+            made_by,
+        )
 
-    @property
-    def _pins(self) -> Path:
-        return self.path / "state" / "models"
+    def _written_by(self) -> str:
+        """What the card of the language model says of its bytes; its name where there is none."""
+        card = self._model_path(self.settings.models.llm) / "model.json"
+        try:
+            return hashlib.sha256(card.read_bytes()).hexdigest()
+        except OSError:
+            return self.settings.models.llm
+
+    def _model(self, name: str, kind: Kind, *, trust: bool) -> ModelFolder:
+        from domicile.models.artefact import open_model
+
+        return open_model(self._model_path(name), kind, self.hashes, self.path / "state" / "models", trust=trust)
 
     def _model_path(self, name: str) -> Path:
         """A folder below ``models/``, or the user's own folder where the setting is a path."""
         return self.models_dir / name if "/" not in name else Path(name).expanduser()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def secret_at(place: Secret, environment: Mapping[str, str]) -> str | None:
+    """The secret, read anew each time, so that a rotated one is taken; ``None`` where it cannot be had."""
+    if place.env is not None:
+        return environment.get(place.env) or None
+    try:
+        return Path(str(place.file)).expanduser().read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None

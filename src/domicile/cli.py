@@ -15,10 +15,14 @@ from domicile.errors import UsageError
 
 BUILT_IN = {
     "ask": "ask a collection; the answer comes with checked quotes",
+    "audit": "verify the signed log of answers and of what left, or export evidence from it",
     "collections": "list the collections of this home",
+    "cost": "report tokens and money of answers, and project a month of them",
     "generations": "list, verify or roll back the generations of a collection",
     "keys": "create or revoke API keys",
     "models": "build, verify or list the model artefacts",
+    "receipts": "show or verify the signed record of an answer",
+    "policy": "check where bytes may go, and explain why they went there",
     "search": "find the passages that fit a question",
     "serve": "serve the OpenAI-compatible API",
 }

@@ -5,27 +5,24 @@ Unknown keys are refused, numbers are bounded, and there is no place to write a 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from domicile import labels
+from domicile import labels, policy
+from domicile.declarations import Audit, Cache, Costs, Detector, Routing, Section, Sink, Tenant, Word, check_order
 from domicile.domain import Collection
 from domicile.errors import ConfigError, InvalidRequest, LabelError
 
-Word = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Models(_Section):
+class Models(Section):
     """Each a folder below ``models/`` of the home, or the path of your own folder."""
 
     embedder: str = Field(default="all-minilm-l6-v2", description="a folder below `models/`, or the path of your own")
@@ -55,21 +52,21 @@ class Models(_Section):
         return precision
 
 
-class Rule(_Section):
+class Rule(Section):
     """A label for the documents whose URI matches a glob such as ``hr/**``."""
 
     path: str = Field(min_length=1, description="a glob such as `hr/**` over the path below the source")
     label: dict[str, Any] = Field(description="the fields of a label, see labels.md")
 
 
-class CollectionSettings(_Section):
+class CollectionSettings(Section):
     tenant: Word = Field(default="default", description="whose keys may reach it")
     groups: list[Word] = Field(
         default=[], description="which of them: empty is all, else those that share one of these"
     )
     mode: Literal["escalate", "cleared"] = Field(
         default="escalate",
-        description="what an uncleared passage does to a hosted answer; without effect until there are hosted answers",
+        description="escalate: an uncleared passage sends the question to the local model; cleared: see residency.md",
     )
     language: str = Field(default="en", pattern="^[a-z]{2}$", description="of its words, for stemming and stop words")
     recall: float = Field(
@@ -83,14 +80,14 @@ class CollectionSettings(_Section):
     rules: list[Rule] = Field(default=[], description="labels for the documents whose path matches")
 
 
-class Answering(_Section):
+class Answering(Section):
     deadline_seconds: float = Field(default=30.0, gt=0, le=600, description="after it, the extractive answer is given")
     max_tokens: int = Field(default=48, ge=1, le=1024, description="tokens that the language model may write")
     evidence_threshold: float = Field(default=0.4, ge=0, le=1, description="below it, the answer abstains")
     queue: int = Field(default=8, ge=1, le=1024, description="generations that may wait for the language model")
 
 
-class Server(_Section):
+class Server(Section):
     max_body_bytes: int = Field(
         default=1_000_000, ge=1_000, le=100_000_000, description="of a request; a larger one gets 413"
     )
@@ -98,7 +95,7 @@ class Server(_Section):
     queue: int = Field(default=64, ge=1, le=10_000, description="requests that may wait for a thread; more get 503")
 
 
-class Ingestion(_Section):
+class Ingestion(Section):
     roots: list[str] = Field(
         default=[], description="folders that a key may name as a source of an ingestion, or folders below these"
     )
@@ -116,13 +113,20 @@ class Ingestion(_Section):
     max_file_bytes: int = Field(default=200_000_000, ge=1, le=10_000_000_000, description="a larger file fails unread")
 
 
-class Settings(_Section):
+class Settings(Section):
     models: Models = Models()
     answering: Answering = Answering()
     server: Server = Server()
     ingestion: Ingestion = Ingestion()
-    collections: dict[str, CollectionSettings] = {}
-    regions: dict[str, list[str]] = {}
+    collections: dict[str, CollectionSettings] = Field(default={})
+    regions: dict[str, list[str]] = Field(default={})
+    sinks: list[Sink] = Field(default=[])
+    routing: Routing = Routing()
+    tenants: dict[str, Tenant] = Field(default={})
+    detectors: list[Detector] = Field(default=[])
+    costs: Costs = Costs()
+    cache: Cache = Cache()
+    audit: Audit = Audit()
 
     def region_table(self) -> labels.Regions:
         """The known regions.
@@ -159,6 +163,49 @@ class Settings(_Section):
         ]
         return own, tuple(rules)
 
+    def declared_sinks(self, regions: labels.Regions) -> tuple[policy.Sink, ...]:
+        """The sinks as policy decides by them.
+
+        Raises:
+            ConfigError: a name stands twice, or a region is unknown.
+        """
+        found: dict[str, policy.Sink] = {}
+        for i, sink in enumerate(self.sinks):
+            if sink.name in found:
+                raise ConfigError(f"domicile.toml: sinks[{i}].name: there is a sink {sink.name!r} already")
+            try:
+                found[sink.name] = sink.declared(regions)
+            except LabelError as error:
+                raise ConfigError(f"domicile.toml: sinks[{i}].{error}") from None
+        return tuple(found.values())
+
+    def ceiling(self, tenant: str, regions: labels.Regions) -> labels.PartialLabel:
+        """The label that every question of a tenant starts from; it says nothing where none is declared.
+
+        Raises:
+            ConfigError: it is malformed.
+        """
+        found = self.tenants.get(tenant, Tenant())
+        return _config_label(f"tenants.{tenant}.label", found.label, regions)
+
+    def refuse_expired(self, today: date) -> None:
+        """
+        Raises:
+            ConfigError: the declaration of a sink has run out; names it.
+        """
+        for i, sink in enumerate(self.sinks):
+            if sink.valid_until is not None and sink.valid_until < today:
+                raise ConfigError(
+                    f"domicile.toml: sinks[{i}].valid_until: {sink.valid_until} has passed: "
+                    f"renew the declaration of {sink.name}, or remove it"
+                )
+
+    def policy_version(self) -> str:
+        """Hash of everything that a decision depends on: two settings that decide alike in all cases may still differ."""
+        decisive = {"sinks", "routing", "tenants", "detectors", "regions", "collections"}
+        written = json.dumps(self.model_dump(mode="json", include=decisive), sort_keys=True)
+        return hashlib.sha256(f"{policy.VERSION} {written}".encode()).hexdigest()[:16]
+
     @classmethod
     def load(cls, home: Path, environment: Mapping[str, str]) -> Self:
         """Read the home's settings; a missing file is the defaults.
@@ -186,6 +233,11 @@ class Settings(_Section):
             except InvalidRequest as error:
                 raise ConfigError(f"{path}: collections.{name}: {error}") from None
             settings.label_sources(name, regions)
+        settings.declared_sinks(regions)
+        check_order("domicile.toml: routing.order", settings.routing.order, settings.sinks)
+        for name, tenant in settings.tenants.items():
+            settings.ceiling(name, regions)
+            check_order(f"domicile.toml: tenants.{name}.order", tenant.order or [], settings.sinks)
         return settings
 
 

@@ -72,7 +72,8 @@ class Principal:
         name: a key's id, or ``owner``.
         tenant: ``None`` is every tenant (the owner of the home).
         groups: ``None`` is every group (the owner of the home).
-        budget: money per day in the configured currency; ``None`` is unlimited.
+        budget: money per day (UTC) in the configured currency; ``None`` is unlimited.
+        budget_month: money per calendar month (UTC).
         may_ingest: whether documents may be written, and jobs of ingestion seen.
     """
 
@@ -81,6 +82,7 @@ class Principal:
     groups: frozenset[str] | None
     budget: float | None = None
     may_ingest: bool = False
+    budget_month: float | None = None
 
     def may_read(self, groups: frozenset[str] | None) -> bool:
         """Whether a text with these label groups may be shown to this principal."""
@@ -134,10 +136,12 @@ class Scope:
     Attributes:
         readers: the groups of the principal; ``None`` for the owner.
         conditions: that a document meets, all of them.
+        labels: that a document may have, of those in the index; ``None`` is any.
     """
 
     readers: frozenset[str] | None
     conditions: tuple[Condition, ...] = ()
+    labels: frozenset[Label] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +290,14 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """What was said earlier in a conversation; ``other`` is a tool, or whoever else a client names."""
+
+    role: Literal["user", "assistant", "system", "other"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     role: Literal["system", "user", "assistant"]
     content: str
@@ -302,8 +314,24 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
+    """Tokens as the model counted them, and the CPU time that it took where it ran here."""
+
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cpu_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Money of one answer.
+
+    Attributes:
+        estimated: a provider did not say what it counted, so that tokens were estimated from above.
+    """
+
+    amount: float = 0.0
+    currency: str = "USD"
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,6 +380,7 @@ class Answer:
     receipt: str | None = None
     asked: str | None = None
     usage: Usage = Usage()
+    cost: Cost = Cost()
     timings_ms: dict[str, float] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
 

@@ -7,15 +7,28 @@
     │   ├── UnknownCollection            2
     │   ├── UnknownDocument              2
     │   ├── UnknownGeneration            2
-    │   └── UnknownJob                   2
+    │   ├── UnknownJob                   2
+    │   ├── UnknownReceipt               2
+    │   └── FlagWidens                   2  a residency flag of a request allows more than its tenant's ceiling
     ├── Unauthenticated                  4  no key, or not a valid one
     ├── Forbidden                        4  a valid key that may not do this
+    ├── TenantsMixed                     4  a payload would hold the text of two tenants
+    ├── EgressDenied                     4  policy lets these bytes not go to this sink; carries the reasons
     ├── Damaged                          6  bytes on disk are not the bytes that were written
+    │   ├── AuditDamaged                 6
     │   ├── ModelDamaged                 6
     │   └── IndexDamaged                 6
     │       └── NoIntactGeneration       6
     ├── ModelMissing                     2  a model that was never built
     ├── ModelSlow                        1  a model that missed the deadline of its request
+    ├── ProviderError                    1  a hosted provider did not answer; carries ``reason``, a word for records
+    │   ├── ProviderTimeout              1
+    │   ├── ProviderBusy                 1  429: too many requests, or the quota is spent
+    │   ├── ProviderRejected             1  any other refusal (4xx), or a redirect, which is never followed
+    │   ├── ProviderDown                 1  5xx, or no connection
+    │   ├── ProviderMalformed            1  an answer that is none: HTML, no choice, too large
+    │   └── ProviderUnready              1  no secret, or its circuit is open
+    ├── AuditUnavailable                 1  the audit log cannot be written
     ├── EmbedderMismatch                 2  an index made by another embedder or another chunking
     ├── WriterBusy                      75  another process writes this collection
     ├── Overloaded                       1  a bounded queue is full; carries ``retry_after`` in seconds
@@ -91,6 +104,26 @@ class UnknownJob(UsageError):
         super().__init__(f"there is no job {job!r}: `domicile ingest status` lists them")
 
 
+class UnknownReceipt(UsageError):
+    """Raised alike for an absent receipt and for one of an answer to somebody else."""
+
+    def __init__(self, receipt: str) -> None:
+        super().__init__(f"there is no receipt {receipt!r}")
+
+
+class FlagWidens(UsageError):
+    """A residency flag of a request allows more than the ceiling of its tenant; flags only narrow.
+
+    Args:
+        field: of the label.
+        message: what the ceiling is.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+
+
 class Unauthenticated(DomicileError):
     """No key, or not a valid one."""
 
@@ -103,6 +136,28 @@ class Forbidden(DomicileError):
     exit_code = 4
 
 
+class TenantsMixed(DomicileError):
+    """A payload would hold the text of two tenants."""
+
+    exit_code = 4
+
+
+class EgressDenied(DomicileError):
+    """Bytes may not go to a sink.
+
+    Args:
+        sink: its name.
+        reasons: all of them, as ``policy.decide`` gives them.
+    """
+
+    exit_code = 4
+
+    def __init__(self, sink: str, reasons: tuple[str, ...]) -> None:
+        super().__init__(f"nothing was sent to {sink}: {', '.join(reasons)}")
+        self.sink = sink
+        self.reasons = reasons
+
+
 class Damaged(DomicileError):
     """Bytes on disk are not the bytes that were written."""
 
@@ -111,6 +166,10 @@ class Damaged(DomicileError):
 
 class ModelDamaged(Damaged):
     """A file of a model was changed, or the model fails to run; names the file."""
+
+
+class AuditDamaged(Damaged):
+    """A byte of the audit log was changed; names the first bad entry."""
 
 
 class IndexDamaged(Damaged):
@@ -129,6 +188,52 @@ class ModelMissing(DomicileError):
 
 class ModelSlow(DomicileError):
     """The language model missed the deadline of a request."""
+
+
+class ProviderError(DomicileError):
+    """A hosted provider did not answer. The message never holds a secret, nor what the provider wrote."""
+
+    reason: ClassVar[str] = "failed"
+
+
+class ProviderTimeout(ProviderError):
+    """It did not answer in time, or the answer came in drops."""
+
+    reason = "timeout"
+
+
+class ProviderBusy(ProviderError):
+    """429: too many requests, or the quota is spent."""
+
+    reason = "busy"
+
+
+class ProviderRejected(ProviderError):
+    """Any other refusal (4xx), or a redirect."""
+
+    reason = "rejected"
+
+
+class ProviderDown(ProviderError):
+    """5xx, or the connection failed or broke."""
+
+    reason = "down"
+
+
+class ProviderMalformed(ProviderError):
+    """What came is no answer: HTML, no choice, more bytes than an answer can have."""
+
+    reason = "malformed"
+
+
+class ProviderUnready(ProviderError):
+    """Nothing was sent: there is no secret, or the circuit is open after failures."""
+
+    reason = "unready"
+
+
+class AuditUnavailable(DomicileError):
+    """The audit log cannot be written: nothing may leave."""
 
 
 class EmbedderMismatch(DomicileError):

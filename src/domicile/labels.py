@@ -126,7 +126,7 @@ def parse(raw: object, regions: Regions) -> PartialLabel:
         raise LabelError(unknown[0], f"unknown field: allowed are {', '.join(FIELDS)}")
     groups = _words(raw, "groups")
     return PartialLabel(
-        regions=None if (names := _words(raw, "regions")) is None else regions.expand(names),
+        regions=_regions(raw, regions),
         sensitivity=_sensitivity(raw["sensitivity"]) if "sensitivity" in raw else None,
         hosted=_boolean(raw["hosted"]) if "hosted" in raw else None,
         retention_days=_days(raw["retention_days"]) if "retention_days" in raw else None,
@@ -134,6 +134,13 @@ def parse(raw: object, regions: Regions) -> PartialLabel:
         purposes=_words(raw, "purposes"),
         groups=groups or None,
     )
+
+
+def _regions(raw: Mapping[str, object], known: Regions) -> frozenset[str] | None:
+    names = _words(raw, "regions")
+    if names is not None and not names:
+        raise LabelError("regions", "is empty: write `local` for nowhere else than here")
+    return None if names is None else known.expand(names)
 
 
 def _words(raw: Mapping[str, object], field: str) -> frozenset[str] | None:
@@ -207,14 +214,29 @@ def complete(partial: PartialLabel, groups: frozenset[str] | None) -> Label:
 
 def join(labels: Iterable[Label]) -> Label | None:
     """The label of everything together; ``None`` when there is nothing to join."""
-    partials = [PartialLabel(*(getattr(label, field) for field in FIELDS)) for label in labels]
+    partials = [partial_of(label) for label in labels]
     return complete(join_partial(partials), groups=None) if partials else None
 
 
 def narrow(label: Label, flags: PartialLabel) -> Label:
     """The label with the flags of a request joined in: it can only become more restrictive."""
-    own = PartialLabel(*(getattr(label, field) for field in FIELDS))
-    return complete(join_partial([own, flags]), groups=None)
+    return complete(join_partial([partial_of(label), flags]), groups=None)
+
+
+def beyond(flags: PartialLabel, ceiling: PartialLabel) -> str | None:
+    """The field by which flags allow more than a ceiling that says something of it; ``None`` where they only narrow."""
+    if None not in (flags.regions, ceiling.regions) and not (flags.regions or set()) - {LOCAL} <= (
+        ceiling.regions or set()
+    ):
+        return "regions"
+    if flags.sensitivity and ceiling.sensitivity and flags.sensitivity.rank < ceiling.sensitivity.rank:
+        return "sensitivity"
+    return "hosted" if flags.hosted and ceiling.hosted is False else None
+
+
+def partial_of(label: Label) -> PartialLabel:
+    """The label as one source among others."""
+    return PartialLabel(*(getattr(label, field) for field in FIELDS))
 
 
 def to_json(label: Label, regions: Regions) -> dict[str, object]:

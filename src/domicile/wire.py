@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from domicile import labels
-from domicile.domain import Answer, Citation, Decision, Hit, Label, Principal, SearchResult
+from domicile.domain import Answer, Citation, Cost, Decision, Hit, Label, Principal, SearchResult
 from domicile.jobs import Job
 from domicile.labels import Regions
 
@@ -55,7 +55,7 @@ def answer(given: Answer, regions: Regions) -> dict[str, Any]:
         "degraded": given.degraded,
         "cached": given.cached,
         "usage": usage(given),
-        "cost": {"currency": "USD", "amount": 0.0},
+        "cost": _cost(given.cost),
         "timings_ms": given.timings_ms,
         **({} if given.asked is None else {"asked": given.asked}),
         **({"notes": list(given.notes)} if given.notes else {}),
@@ -66,6 +66,11 @@ def usage(given: Answer) -> dict[str, int]:
     """Token counts as OpenAI's clients read them."""
     prompt, completion = given.usage.prompt_tokens, given.usage.completion_tokens
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+def _cost(cost: Cost) -> dict[str, Any]:
+    written: dict[str, Any] = {"currency": cost.currency, "amount": round(cost.amount, 9)}
+    return written | ({"estimated": True} if cost.estimated else {})
 
 
 def _citation(citation: Citation) -> dict[str, Any]:

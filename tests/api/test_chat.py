@@ -265,7 +265,13 @@ def test_a_question_that_stands_alone_is_asked_as_it_was_written(service: Served
     after = talk(service, ("user", "Where does pump P-40 stand?"), ("assistant", PUMP), ("user", QUESTION))
     alone = talk(service, ("user", QUESTION))
     for given in (after, alone):
-        del given["timings_ms"]
+        for differs in (
+            "timings_ms",
+            "receipt",
+            "decision",
+            "cost",
+        ):  # an answer that we did not give narrows the label
+            del given[differs]
     assert after == alone
     assert "asked" not in after
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import resource
 import sqlite3
 import stat
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from contract.jobs_contract import LIMITS, Clocks, JobsContract, Queue, take_whatever_there_is
+from faults import files_of_at_most
 from victims import victim
 
 from domicile.adapters.jobs import SqliteJobs
@@ -106,17 +105,6 @@ def test_an_acknowledged_job_is_on_the_disk(tmp_path: Path) -> None:
     for name in ("jobs.sqlite", "jobs.sqlite-wal"):
         (tmp_path / "b" / name).write_bytes((tmp_path / "a" / name).read_bytes())
     assert SqliteJobs(tmp_path / "b", LIMITS).get(job.id).state == "queued"
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """No file of this process may grow beyond so many bytes: what a full disk does."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_full_disk_refuses_the_upload_and_leaves_nothing(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def test_a_home_needs_no_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "key", "allowed"), [
-    ("x = 1", "'x'", "answering, collections"),
+    ("x = 1", "'x'", "answering, audit, cache, collections"),
     ("[models]\nlmm = 'x'", "'models.lmm'", "embedder, engine, llm, precision, rerank_budget_ms, rerank_depth, "
      "reranker, threads"),
     ("[collections.hr]\ngroup = []", "'collections.hr.group'", "groups, label, language, mode, recall, roots, rules, "

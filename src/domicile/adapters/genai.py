@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -244,13 +244,13 @@ class GenaiGenerator:
         told = False
         for said in child.messages():
             if "prompt" in said:
-                job.usage = Usage(int(said["prompt"]), 0)
+                job.usage = Usage(int(said["prompt"]), 0, float(said["cpu"]))
             elif "text" in said:
-                job.usage = Usage(job.usage.prompt_tokens, int(said["tokens"]))
+                job.usage = Usage(job.usage.prompt_tokens, int(said["tokens"]), float(said["cpu"]))
                 if said["text"]:
                     job.items.put(str(said["text"]))
             elif "done" in said:
-                job.items.put(job.usage)
+                job.items.put(replace(job.usage, cpu_seconds=float(said["cpu"])))
                 return
             elif "refused" in said:
                 job.items.put(InvalidRequest("messages", str(said["refused"])))

@@ -21,6 +21,7 @@ import re
 import select
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -218,6 +219,7 @@ class _Inbox:
 def _serve(model: LanguageModel, inbox: _Inbox, send: Callable[[dict[str, Any]], None]) -> int:
     for job in inbox.jobs():
         number, max_tokens, written = int(job["job"]), int(job["max_tokens"]), 0
+        began = time.process_time()
 
         def stopped(number: int = number) -> bool:
             inbox.look()
@@ -226,10 +228,10 @@ def _serve(model: LanguageModel, inbox: _Inbox, send: Callable[[dict[str, Any]],
         try:
             ids, constant = model.encode(job["messages"])
             model.check_length(len(ids), max_tokens)
-            send({"prompt": len(ids)})
+            send({"prompt": len(ids), "cpu": time.process_time() - began})
             for piece, written in model.write(ids, constant, max_tokens, stopped):
-                send({"text": piece, "tokens": written})
-            send({"done": written})
+                send({"text": piece, "tokens": written, "cpu": time.process_time() - began})
+            send({"done": written, "cpu": time.process_time() - began})
         except Refused as refusal:
             send({"refused": str(refusal)})
         except (OSError, MemoryError):

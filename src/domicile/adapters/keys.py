@@ -40,13 +40,22 @@ class KeyFile:
         self._path = path
         self._loaded: tuple[tuple[int, int, int], dict[str, dict[str, Any]]] | None = None
 
-    def create(self, tenant: str, groups: frozenset[str], budget: float | None, *, may_ingest: bool = False) -> NewKey:
+    def create(
+        self,
+        tenant: str,
+        groups: frozenset[str],
+        budget: float | None,
+        *,
+        budget_month: float | None = None,
+        may_ingest: bool = False,
+    ) -> NewKey:
         """Make a key; the secret is returned and never stored."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with writer_lock(self._path.with_suffix(".lock"), "the keys"):
             identifier, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
             entry = {"sha256": _digest(secret), "tenant": tenant, "groups": sorted(groups), "budget": budget}
-            self._write({**self._read(), identifier: entry | {"may_ingest": may_ingest}})
+            entry |= {"budget_month": budget_month, "may_ingest": may_ingest}
+            self._write({**self._read(), identifier: entry})
         return NewKey(identifier, f"{PREFIX}_{identifier}_{secret}")
 
     def revoke(self, identifier: str) -> None:
@@ -82,7 +91,14 @@ class KeyFile:
         expected = entry["sha256"] if entry else _digest("")
         if not hmac.compare_digest(_digest(secret), expected) or entry is None or prefix != PREFIX:
             return None
-        return Principal(identifier, entry["tenant"], frozenset(entry["groups"]), entry["budget"], entry["may_ingest"])
+        return Principal(
+            identifier,
+            entry["tenant"],
+            frozenset(entry["groups"]),
+            entry["budget"],
+            entry["may_ingest"],
+            entry["budget_month"],
+        )
 
     def _read(self) -> dict[str, dict[str, Any]]:
         """The keys, read again whenever the file was replaced."""
@@ -114,6 +130,7 @@ def _checked(raw: Any) -> dict[str, dict[str, Any]]:
             "tenant": str(entry["tenant"]),
             "groups": [str(group) for group in entry["groups"]],
             "budget": None if entry["budget"] is None else float(entry["budget"]),
+            "budget_month": None if entry.get("budget_month") is None else float(entry["budget_month"]),
             "may_ingest": entry.get("may_ingest") is True,  # keys from before there was such a right have none
         }
         for identifier, entry in dict(raw).items()

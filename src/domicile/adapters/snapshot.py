@@ -10,6 +10,7 @@ import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from domicile.adapters.manifest import Manifest, SegmentEntry
 from domicile.adapters.sqlite import ChunkStore
 from domicile.adapters.tantivy import LexicalFolder
 from domicile.adapters.visible import ROW, ROW_BITS, Visible, ref_of
-from domicile.domain import Candidate, Chunk, Collection, Document, Scope, Tuning
+from domicile.domain import Candidate, Chunk, Collection, Document, Label, Scope, Tuning
 from domicile.errors import IndexDamaged
 from domicile.ports import DocumentState, NewChunk, Vectors
 from domicile.uris import is_erased
@@ -118,9 +119,28 @@ class Snapshot:
         return found
 
     def lexical(self, question: str, k: int, scope: Scope) -> list[Candidate]:
-        # groups are a clause of the query; what else the scope asks is a bitmap
-        allowed = self._seen(scope)[0] if scope.conditions else None
-        return [Candidate(ref, score) for ref, score in self._lexical.search(question, k, scope.readers, allowed)]
+        if scope.labels is not None:  # what goes to a provider must not tell of what may not, nor by a score
+            found = self._lexical.search_within(question, k, self._seen(scope)[0])
+        else:  # groups are a clause of the query; what else the scope asks is a bitmap
+            allowed = self._seen(scope)[0] if scope.conditions else None
+            found = self._lexical.search(question, k, scope.readers, allowed)
+        return [Candidate(ref, score) for ref, score in found]
+
+    def labels(self) -> frozenset[Label]:
+        return self._labels
+
+    @cached_property
+    def _labels(self) -> frozenset[Label]:
+        return frozenset().union(*(segment.store.labels(segment.alive) for segment in self._segments.values()))
+
+    def census(self, listed: int) -> dict[Label, tuple[int, list[str]]]:
+        """How many documents have each label, and the URIs of the first of them."""
+        found: dict[Label, tuple[int, list[str]]] = {}
+        for segment in self._segments.values():
+            for label, (count, uris) in segment.store.census(segment.alive, listed).items():
+                before, known = found.get(label, (0, []))
+                found[label] = before + count, [*known, *uris][:listed]
+        return found
 
     def chunks(self, refs: Sequence[int]) -> list[Chunk]:
         rows: dict[int, list[int]] = {}
@@ -235,4 +255,6 @@ class Snapshot:
 def _mask(segment: Segment, scope: Scope) -> NDArray[np.bool_]:
     """The rows of a segment that may be found."""
     mask = segment.alive & segment.store.readable(scope.readers)
+    if scope.labels is not None:
+        mask &= segment.store.labelled(scope.labels)
     return mask & segment.store.matching(scope.conditions, scope.readers) if scope.conditions else mask

@@ -8,6 +8,7 @@ import weakref
 import zlib
 from array import array
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import closing, contextmanager
 from functools import partial
 from itertools import groupby
@@ -225,6 +226,26 @@ class ChunkStore:
         )
         return np.repeat(labelled, self._rows_of)
 
+    def labelled(self, allowed: AbstractSet[Label]) -> NDArray[np.bool_]:
+        """One boolean a row: does its document have one of these labels?"""
+        return np.repeat(self._labelled(allowed.__contains__), self._rows_of)
+
+    def labels(self, rows: NDArray[np.bool_]) -> frozenset[Label]:
+        """The labels of the documents of these rows."""
+        return frozenset(map(self._labels.__getitem__, self._numbers_of_labels(rows)))
+
+    def census(self, rows: NDArray[np.bool_], listed: int) -> dict[Label, tuple[int, list[str]]]:
+        """How many documents of these rows have each label, and the URIs of the first of them."""
+        found: dict[Label, tuple[int, list[str]]] = {}
+        for number in sorted(self._numbers_of_labels(rows)):
+            mine = np.flatnonzero(rows[self._firsts] & (self._label_of == number)).tolist()
+            first = mine[:listed]
+            named = self._query(
+                f"SELECT uri FROM documents WHERE id IN ({','.join('?' * len(first))}) ORDER BY id", first
+            )
+            found[self._labels[number]] = len(mine), [uri for (uri,) in named]
+        return found
+
     def matching(self, conditions: Sequence[Condition], readers: frozenset[str] | None) -> NDArray[np.bool_]:
         """One boolean a row: does its document meet all these conditions? One that these groups may not read may, too."""
         found = np.ones(len(self._label_of), dtype=bool)
@@ -258,6 +279,9 @@ class ChunkStore:
         """One boolean a document; labels are few."""
         return np.isin(self._label_of, [number for number, label in self._labels.items() if wanted(label)])
 
+    def _numbers_of_labels(self, rows: NDArray[np.bool_]) -> frozenset[int]:
+        return frozenset(np.flatnonzero(np.bincount(self._label_of[rows[self._firsts]])).tolist())
+
     def _with_value(self, condition: Condition) -> NDArray[np.bool_]:
         """One boolean a document."""
         where, values = filter_sql.where(condition)
@@ -272,7 +296,7 @@ class ChunkStore:
         self, allowed: NDArray[np.bool_], where: str = "", parameters: Sequence[str] = ()
     ) -> Iterator[tuple[str, filters.Kind]]:
         """Fields by name and kinds of their values. What has another label than all that is allowed costs no look."""
-        visible = frozenset(np.flatnonzero(np.bincount(self._label_of[allowed[self._firsts]])).tolist())
+        visible = self._numbers_of_labels(allowed)
         rows = self._query(
             f"SELECT f.name, k.kind, k.label FROM fields f JOIN kinds k ON k.field = f.id {where} ORDER BY f.name, k.kind",
             parameters,

@@ -5,6 +5,7 @@ A question is data: it is analysed into terms, never parsed as a query. The grou
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import shutil
@@ -14,11 +15,12 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from domicile.adapters.scoped_bm25 import K1, Allowed, Postings, rank, recovered
 from domicile.errors import ConfigError, IndexDamaged
 from domicile.files import write_refused
 
@@ -41,8 +43,8 @@ REMEMBERED_WORDS = 16_384
 """Words of which is known whether some readers see them: to find out costs half a millisecond for 100,000 chunks."""
 _TIES = 16
 """Times as many hits as are wanted, at most, for the sake of those that share the last place."""
-_K1 = 1.2
-"""Of BM25, as tantivy has it; the weight of a term's frequency in a chunk stays below this plus one."""
+REMEMBERED_POSTINGS = 2_000_000
+"""Places of words that are kept, 32 MB: to read a word with 50,000 of them costs some 50 ms."""
 MAX_TERMS = 256
 """Terms of one question that are searched; a longer one is cut, so that no question can cost more than this."""
 
@@ -73,21 +75,6 @@ def _schema() -> Any:
     builder.add_text_field("reader", tokenizer_name="raw", index_option="basic")
     builder.add_text_field("body", tokenizer_name="body", index_option="freq")
     return builder.build()
-
-
-class Allowed(Protocol):
-    """The chunks that a filter lets through."""
-
-    @property
-    def count(self) -> int: ...
-
-    def refs(self) -> NDArray[np.int64]:
-        """All of them."""
-        ...
-
-    def holds(self, refs: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which of these are among them."""
-        ...
 
 
 class LexicalWriter:
@@ -209,6 +196,7 @@ class LexicalFolder:
             except ValueError as error:
                 raise IndexDamaged(f"{folder}: {error}") from error
         self._seen: dict[tuple[str, frozenset[str]], bool] = {}
+        self._postings: dict[str, Postings] = {}
 
     @property
     def chunks(self) -> int:
@@ -247,6 +235,31 @@ class LexicalFolder:
         shares = np.minimum(scores[order] / self._ceiling(terms, readers), 1.0)
         return list(zip(refs[order].tolist(), shares.tolist(), strict=True))
 
+    def search_within(self, question: str, k: int, allowed: Allowed) -> list[tuple[int, float]]:
+        """As ``search``, but nothing outside of what is allowed has a part in any score: as if there were nothing else."""
+        terms = self._terms(question)
+        return rank([self._places(term) for term in terms], allowed, k) if terms and allowed.count else []
+
+    def _places(self, term: str) -> Postings:
+        """Where a word stands. The library tells scores alone, and of one hit how it came by its score."""
+        if (known := self._postings.get(term)) is not None:
+            return known
+        from tantivy import Query
+
+        often, once = (Query.term_query(self._schema, "body", term, option) for option in ("freq", "basic"))
+        found = int(self._searcher.doc_freq("body", term))
+        hits = self._searcher.search(once, limit=1, count=False).hits if found else []
+        said = dict(_said(json.loads(once.explain(self._searcher, hits[0][1]).to_json()))) if hits else {}
+        if not said.get("idf"):  # of a word in all of ten million chunks it is 0 in single precision
+            return Postings(np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.int32))
+        refs, scores = _by_ref(*self._hits(often, found))
+        _, scores_once = _by_ref(*self._hits(once, found))
+        places = recovered(refs, scores, scores_once, said["idf"], said["avgdl"])
+        if sum(len(word.refs) for word in list(self._postings.values())) + len(refs) > REMEMBERED_POSTINGS:
+            self._postings.clear()
+        self._postings[term] = places
+        return places
+
     def _filtered(self, query: Any, k: int, allowed: Allowed) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """The best ``k`` that are allowed, with the scores that they have anyway.
 
@@ -277,7 +290,7 @@ class LexicalFolder:
         for term in terms:
             seen = readers is None or self._is_seen(term, readers)
             holding = min(int(self._searcher.doc_freq("body", term)), chunks) if seen else 0  # it counts deleted ones
-            ceiling += (_K1 + 1) * math.log(1 + (chunks - holding + 0.5) / (holding + 0.5))
+            ceiling += (K1 + 1) * math.log(1 + (chunks - holding + 0.5) / (holding + 0.5))
         return ceiling
 
     def _is_seen(self, term: str, readers: frozenset[str]) -> bool:
@@ -332,3 +345,15 @@ class LexicalFolder:
 
         clauses = [(Occur.Should, Query.term_query(self._schema, field, term, index_option)) for term in terms]
         return Query.boolean_query(clauses)
+
+
+def _said(explanation: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """The numbers of an explanation with the first word of what each is."""
+    yield str(explanation["description"]).split(",")[0], float(explanation["value"])
+    for part in explanation.get("details") or ():
+        yield from _said(part)
+
+
+def _by_ref(refs: NDArray[np.int64], scores: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    order = np.argsort(refs)
+    return refs[order], scores[order]

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from domicile import __version__
-from domicile.api import chat, documents, health, ingestions, models, problems, search, uploads
+from domicile.api import chat, documents, health, ingestions, models, problems, receipts, search, uploads
 from domicile.api.middleware import BodyLimit, GoldenSignals
 from domicile.api.state import Service, State
 from domicile.api.workers import Places, Workers
@@ -40,7 +40,7 @@ def create_app(service: Service) -> FastAPI:
     app = FastAPI(title="domicile", version=__version__, lifespan=lifespan, openapi_url=None)
     app.state.domicile = state
     problems.install(app)
-    for routes in (health, models, chat, search, documents, uploads, ingestions):
+    for routes in (health, models, chat, search, documents, uploads, ingestions, receipts):
         app.include_router(routes.router)
     app.add_middleware(
         BodyLimit,

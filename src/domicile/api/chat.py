@@ -17,13 +17,13 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from domicile import conversation, filters, labels, prompts, wire
-from domicile.answering import AnswerRequest
+from domicile import filters, labels, prompts, wire
 from domicile.api.auth import Caller
 from domicile.api.documents import citation_url
 from domicile.api.state import State, state_of
-from domicile.domain import Answer, Principal
+from domicile.domain import Answer, Principal, Turn
 from domicile.errors import Cancelled, InvalidRequest
+from domicile.inquiry import AnswerRequest
 from domicile.labels import PartialLabel
 
 T = TypeVar("T")
@@ -33,6 +33,12 @@ router = APIRouter()
 SIDE_REQUEST = "### Task:"
 """How chat frontends begin the requests for titles, tags and follow-ups that they send beside a chat."""
 MAX_MESSAGES = 1_000
+_SPEAKERS: dict[str, Literal["user", "assistant", "system"]] = {
+    "user": "user",
+    "assistant": "assistant",
+    "system": "system",
+    "developer": "system",
+}
 
 
 class _Open(BaseModel):
@@ -87,10 +93,14 @@ class ChatRequest(_Open):
         """The last thing the user said."""
         return next((message.text() for message in reversed(self.messages) if message.role == "user"), "")
 
-    def history(self) -> tuple[str, ...]:
-        """What the user said before that, as far back as it is looked at. What others said is not the user's."""
-        said = [message.text() for message in self.messages if message.role == "user"]
-        return tuple(said[:-1][-conversation.MAX_TURNS :])
+    def history(self) -> tuple[Turn, ...]:
+        """All other messages: an early one may forbid a route as well as a late one."""
+        last = max((i for i, message in enumerate(self.messages) if message.role == "user"), default=-1)
+        return tuple(
+            Turn(_SPEAKERS.get(message.role, "other"), message.text())
+            for i, message in enumerate(self.messages)
+            if i != last
+        )
 
 
 @router.post("/v1/chat/completions")

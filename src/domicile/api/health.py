@@ -54,7 +54,8 @@ def readiness(service: Service) -> dict[str, Any]:
         "ready": ready,
         "models": {model.name: _model(model) for model in models},
         "collections": collections,
-        "sinks": {},
+        "sinks": {name: {"state": state} for name, state in service.answering.sink_states().items()},
+        **({} if (trouble := service.answering.audit_trouble()) is None else {"audit": {"trouble": trouble}}),
         "ingestion": _queue(service),
     }
 

@@ -14,7 +14,7 @@ from domicile.domain import Collection, ModelStatus
 from domicile.jobs import Jobs
 from domicile.labels import Regions
 from domicile.observability import Metrics
-from domicile.ports import Indexes, Keys
+from domicile.ports import AuditLog, Indexes, Keys
 from domicile.retrieval import Retriever
 
 
@@ -36,6 +36,7 @@ class Service:
     indexes: Indexes
     retriever: Retriever
     answering: Answering
+    audit: AuditLog
     keys: Keys
     regions: Regions
     embedder: ModelStatus

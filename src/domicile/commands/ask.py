@@ -6,12 +6,12 @@ import argparse
 from collections.abc import Sequence
 
 from domicile import labels, wire
-from domicile.answering import AnswerRequest
 from domicile.bootstrap import Home
 from domicile.commands.filtering import add_filter_flags, conditions_of
 from domicile.commands.principal import add_principal_flags, principal_of
 from domicile.console import Console, parser, run
-from domicile.domain import Answer
+from domicile.domain import Answer, Turn
+from domicile.inquiry import AnswerRequest
 
 LOAD_SECONDS = 60.0
 """How long a single question waits for the language model to load."""
@@ -31,6 +31,10 @@ def main(argv: Sequence[str]) -> int:
     )
     flags.add_argument("--regions", metavar="R,S", help="allow only these regions for this question; flags only narrow")
     flags.add_argument(
+        "--sensitivity", metavar="S", help="treat this question as public, internal, confidential or restricted"
+    )
+    flags.add_argument("--no-hosted", action="store_true", help="send this question to no hosted provider")
+    flags.add_argument(
         "--after",
         action="append",
         default=[],
@@ -45,22 +49,22 @@ def main(argv: Sequence[str]) -> int:
 
 def _ask(parsed: argparse.Namespace, console: Console) -> int:
     home = Home.open(console.home, console.environment)
-    raw = {} if parsed.regions is None else {"regions": parsed.regions.split(",")}
     request = AnswerRequest(
         parsed.question,
         parsed.collection,
         principal_of(parsed),
         parsed.mode,
-        labels.parse(raw, home.regions),
+        labels.parse(_flags(parsed), home.regions),
         conditions_of(parsed, home.regions),
-        tuple(parsed.after),
+        tuple(Turn("user", text) for text in parsed.after),
     )
+    routing = home.routing()
     indexes = home.indexes()
     indexes.pin(request.collection, request.principal)  # an unknown collection is said before a model is loaded
     embedder = home.embedder()
     llm = home.llm(wait_seconds=LOAD_SECONDS)
     try:
-        answering = home.answering(home.retriever(indexes, embedder), embedder, llm)
+        answering = home.answering(home.retriever(indexes, embedder), embedder, llm, routing, home.answer_cache())
         for piece in answering.answer(request):
             if isinstance(piece, Answer):
                 _show(piece, home, console)
@@ -68,11 +72,24 @@ def _ask(parsed: argparse.Namespace, console: Console) -> int:
                     console.note(f"warning: serving generation {piece.generation}: {trouble}")
                 for note in piece.notes:
                     console.note(f"warning: {note}")
+                if piece.degraded == "audit":
+                    console.note(f"warning: no receipt, and nothing may leave: {answering.audit_trouble()}")
                 if piece.degraded == "model":
                     console.note(f"warning: answered without the language model: {answering.model_status().reason}")
     finally:
         llm.close()
+        routing.close()
     return 0
+
+
+def _flags(parsed: argparse.Namespace) -> dict[str, object]:
+    """The residency flags as the contract names them; one that was not given says nothing."""
+    given = {
+        "regions": None if parsed.regions is None else parsed.regions.split(","),
+        "sensitivity": parsed.sensitivity,
+        "hosted": False if parsed.no_hosted else None,
+    }
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _show(given: Answer, home: Home, console: Console) -> None:

@@ -27,9 +27,10 @@ def main(argv: Sequence[str]) -> int:
     create.add_argument(
         "--budget",
         type=float,
-        metavar="USD",
-        help="money per day that hosted answers may cost; stored, and enforced once there are any",
+        metavar="MONEY",
+        help="that hosted answers may cost in a day (UTC); when it is spent, answers are made here",
     )
+    create.add_argument("--budget-month", type=float, metavar="MONEY", help="the same for a calendar month")
     create.add_argument("--ingest", action="store_true", help="may submit ingestions, and put and delete documents")
     revoke = subparser(actions, "revoke", _revoke, "end a key at once", "  domicile keys revoke 3f2a9c41b7d0")
     revoke.add_argument("id", metavar="ID")
@@ -37,11 +38,18 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _create(parsed: argparse.Namespace, console: Console) -> int:
-    if parsed.budget is not None and not 0 <= parsed.budget < 1e9:
-        raise UsageError("--budget: must be 0 or more")
+    for flag, money in (("--budget", parsed.budget), ("--budget-month", parsed.budget_month)):
+        if money is not None and not 0 <= money < 1e9:
+            raise UsageError(f"{flag}: must be 0 or more")
     prepare_home(console.home)
     home = Home.open(console.home, console.environment)
-    made = home.keys().create(parsed.tenant, split_groups(parsed.groups), parsed.budget, may_ingest=parsed.ingest)
+    made = home.keys().create(
+        parsed.tenant,
+        split_groups(parsed.groups),
+        parsed.budget,
+        budget_month=parsed.budget_month,
+        may_ingest=parsed.ingest,
+    )
     console.result({"id": made.id, "key": made.key})
     console.say(
         f"id   {made.id}\nkey  {made.key}\n\nSend it as `Authorization: Bearer …`. It is not stored and cannot be shown again."

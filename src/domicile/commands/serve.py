@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import logging
 import signal
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
+from domicile import __version__
 from domicile.bootstrap import Home
 from domicile.console import Console, parser, prepare_home, run
+from domicile.declarations import is_loopback
 from domicile.domain import ModelStatus
-from domicile.errors import ConfigError
+from domicile.errors import ConfigError, DomicileError
+
+if TYPE_CHECKING:
+    from domicile.adapters.indexes import LocalIndexes
+    from domicile.ports import AnswerCache
 
 GRACE_SECONDS = 20
 """How long requests may finish after SIGTERM."""
@@ -42,8 +49,9 @@ def _serve(parsed: argparse.Namespace, console: Console) -> int:
 
     home = Home.open(console.home, console.environment)
     prepare_home(console.home)
+    routing = home.routing()  # a declaration that has run out: exit 2 before anything is loaded
     keys = home.keys()
-    if not keys.required() and not _is_loopback(parsed.host):
+    if not keys.required() and not is_loopback(parsed.host):
         raise ConfigError(
             f"--host {parsed.host}: without keys the service answers on loopback only: `domicile keys create` makes one"
         )
@@ -55,12 +63,14 @@ def _serve(parsed: argparse.Namespace, console: Console) -> int:
         indexes.generation(name)  # nothing intact: exit 6; else opened and hashed before the first request
     llm = home.llm()
     retriever = home.retriever(indexes, embedder)
+    cache = home.answer_cache()
     settings = home.settings
     stopping = threading.Event()
     service = Service(
         indexes=indexes,
         retriever=retriever,
-        answering=home.answering(retriever, embedder, llm),
+        answering=home.answering(retriever, embedder, llm, routing, cache),
+        audit=routing.audit,
         keys=keys,
         regions=home.regions,
         embedder=ModelStatus(embedder.name, "embedder", "ready"),
@@ -97,26 +107,25 @@ def _serve(parsed: argparse.Namespace, console: Console) -> int:
     # uvicorn ends what is under way and then raises the signal again, which would end us before we are done
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    threading.Thread(target=_refresh, args=(indexes.refresh, stopping), name="refresh", daemon=True).start()
+    routing.begin(__version__)
+    routing.warm_up()
+    threading.Thread(target=_refresh, args=(indexes, cache, stopping), name="refresh", daemon=True).start()
     try:
         server.run(sockets=[listening])
     finally:
         llm.close()
+        routing.close()
     console.result({"stopped": True})
     return 0
 
 
-def _refresh(look: Callable[[], None], stopping: threading.Event) -> None:
+def _refresh(indexes: LocalIndexes, cache: AnswerCache, stopping: threading.Event) -> None:
     """Follow the generations without waiting for a request, so that nothing old is held, least of all what was erased."""
     while not stopping.wait(REFRESH_SECONDS):
-        look()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        indexes.refresh()
+        for name in indexes.names():
+            with suppress(DomicileError):
+                cache.retain(name, indexes.generation(name))
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,17 +1,11 @@
-"""The seams: what the use cases need from the world. Fakes of each are in ``domicile.testing``.
-
-Every implementation, real or fake, passes the contract suite of its port in ``tests/contract``.
-"""
+"""The index: reading a pinned generation, and the one open change."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Protocol
 
 from domicile.domain import (
     Candidate,
@@ -19,85 +13,11 @@ from domicile.domain import (
     Collection,
     Document,
     Label,
-    ModelStatus,
     Principal,
-    Prompt,
     Scope,
     Tuning,
-    Usage,
 )
-
-Vectors = NDArray[np.float32]
-"""float32 of shape (texts, dimensions), rows of unit length."""
-
-Offsets = NDArray[np.int32]
-"""int32 of shape (pieces, 2): ``[start, end)`` of each in code points. An array, since a long text has millions."""
-
-
-class Embedder(Protocol):
-    """Turns texts into vectors. Safe to call from several threads."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def fingerprint(self) -> str:
-        """Identifies weights, tokenizer, pooling, prefixes, engine and precision: indexes carry it."""
-        ...
-
-    @property
-    def dimensions(self) -> int: ...
-
-    @property
-    def max_pieces(self) -> int:
-        """Word pieces that one text may have, specials included; the rest would be cut off."""
-        ...
-
-    def embed(self, texts: Sequence[str], role: Literal["query", "document"]) -> Vectors:
-        """Embed the texts in their order; a text's vector does not depend on its neighbours beyond 1e-5."""
-        ...
-
-    def pieces(self, text: str) -> Offsets:
-        """Offsets of the word pieces of ``text``, without specials, as many as there are (never truncated)."""
-        ...
-
-
-class Reranker(Protocol):
-    """Says how well passages answer a question, reading question and passage together. Safe to call from several threads."""
-
-    @property
-    def name(self) -> str: ...
-
-    def score(self, question: str, passages: Sequence[str]) -> list[float]:
-        """For each passage, in their order, the probability from 0 to 1 that it answers the question.
-
-        It does not depend on the other passages beyond 1e-5. Of a passage that is too long the end is not read.
-
-        Raises:
-            ModelDamaged: the model cannot be run, or gave something that is not a number.
-        """
-        ...
-
-
-class Generator(Protocol):
-    """Turns a prompt into text."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def status(self) -> ModelStatus: ...
-
-    def generate(self, prompt: Prompt, *, max_tokens: int, cancelled: Callable[[], bool]) -> Iterator[str | Usage]:
-        """Yield pieces of text as they come, then one ``Usage`` as the last item.
-
-        Stops at the next token once ``cancelled()`` is true, still yielding the usage so far.
-
-        Raises:
-            Overloaded: the bounded queue is full.
-            ModelMissing, ModelDamaged: there is nothing to generate with.
-        """
-        ...
+from domicile.ports.models import Embedder, Vectors
 
 
 class Index(Protocol):
@@ -131,6 +51,10 @@ class Index(Protocol):
 
         A score is the share of what the question's words could reach at most, 0 to 1.
         """
+        ...
+
+    def labels(self) -> frozenset[Label]:
+        """Every label that a document of it has."""
         ...
 
     def cosines(self, vector: Vectors, refs: Sequence[int]) -> list[float]:
@@ -172,16 +96,6 @@ class Indexes(Protocol):
         Raises:
             UnknownCollection, NoIntactGeneration: nothing serves.
         """
-        ...
-
-
-class Keys(Protocol):
-    def required(self) -> bool:
-        """Whether a caller must show a key."""
-        ...
-
-    def authenticate(self, key: str) -> Principal | None:
-        """Who this key is; ``None`` for any other text."""
         ...
 
 
@@ -317,10 +231,4 @@ class IndexWriter(Protocol):
             EmbedderMismatch: its vectors were made by another embedder.
             UnknownCollection: without an embedder: there is none.
         """
-        ...
-
-
-class SentenceSplitter(Protocol):
-    def split(self, text: str) -> list[tuple[int, int]]:
-        """Offsets of the sentences, list items and table rows of ``text``, without surrounding white space."""
         ...

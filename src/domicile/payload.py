@@ -1,0 +1,96 @@
+"""What a payload is made of, and the label that follows from it. Pure.
+
+Everything that becomes bytes of a prompt, or that stood before it in the conversation, is a part with a label; the label
+of the payload is the join of them all. Parts that say nothing of a field restrict nothing by it, and documents always say
+everything: see ``labels.complete``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from domicile import detectors, labels
+from domicile.detectors import Detector
+from domicile.domain import Label, Turn
+from domicile.errors import FlagWidens, TenantsMixed
+from domicile.labels import MALFORMED, PartialLabel
+
+PartKind = Literal["ceiling", "flags", "question", "history", "document"]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One source of a payload's label.
+
+    Attributes:
+        tenant: whose it is; parts of two tenants never become one payload.
+        name: the URI of a document; else empty.
+    """
+
+    kind: PartKind
+    tenant: str
+    label: PartialLabel
+    name: str = ""
+
+
+def question_parts(
+    tenant: str,
+    question: str,
+    history: Sequence[Turn],
+    *,
+    ceiling: PartialLabel,
+    flags: PartialLabel,
+    made_from: Callable[[str], PartialLabel | None],
+    known: Sequence[Detector],
+) -> tuple[Part, ...]:
+    """What the question and all that came before it say: they can only narrow.
+
+    What the user and the system said is read by the detectors. What an assistant said has the label of the payload that it
+    was made from; where that is unknown, and for every other speaker, it is the most restrictive one.
+
+    Args:
+        made_from: the label of an answer's payload by the answer's text.
+        known: the detectors.
+
+    Raises:
+        FlagWidens: a flag allows more than the ceiling.
+    """
+    if field := labels.beyond(flags, ceiling):
+        raise FlagWidens(field, "a flag only narrows, and this one allows more than the ceiling of the tenant")
+    read = [question, *(turn.text for turn in history if turn.role in ("user", "system"))]
+    found = labels.join_partial(detectors.label_of(detectors.detect(text, known)) for text in read)
+    said = [turn for turn in history if turn.role not in ("user", "system") and turn.text.strip()]
+    return (
+        Part("ceiling", tenant, ceiling),
+        Part("flags", tenant, flags),
+        Part("question", tenant, found),
+        *(Part("history", tenant, _of_turn(turn, made_from)) for turn in said),
+    )
+
+
+def _of_turn(turn: Turn, made_from: Callable[[str], PartialLabel | None]) -> PartialLabel:
+    known = made_from(turn.text) if turn.role == "assistant" else None
+    return MALFORMED if known is None else known
+
+
+def joined(parts: Iterable[Part]) -> PartialLabel:
+    """The most restrictive of all that the parts say.
+
+    Raises:
+        TenantsMixed: they are not of one tenant.
+    """
+    parts = tuple(parts)
+    if len({part.tenant for part in parts}) > 1:
+        raise TenantsMixed("a payload must not mix the text of two tenants")
+    return labels.join_partial(part.label for part in parts)
+
+
+def label_of(parts: Iterable[Part]) -> Label:
+    """The label of a payload.
+
+    Raises:
+        TenantsMixed: the parts are not of one tenant.
+    """
+    return labels.complete(joined(parts), groups=None)

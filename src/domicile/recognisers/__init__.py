@@ -1,0 +1,1 @@
+"""How single kinds of personal data and secrets are told in a text; ``domicile.detectors`` uses them all. Pure."""

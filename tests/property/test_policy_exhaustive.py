@@ -1,0 +1,47 @@
+"""Every pair of small labels, joined and decided for every sink, is what the reference says; nearly two million decisions."""
+
+from __future__ import annotations
+
+import reference_policy as reference
+from policy_cases import FULL, MOMENTS, SINKS, SPARSE, built, read
+
+from domicile.labels import complete, join_partial
+from domicile.policy import decide
+
+PURPOSES = ("answer", "eval")
+
+
+def test_all_pairs_of_labels_on_all_sinks_are_decided_as_the_reference_decides() -> None:
+    raw = FULL + SPARSE
+    sources, tables = [read(label) for label in raw], [reference.understood(label) for label in raw]
+    cases = [
+        (built(sink), sink, purpose, moment)
+        for sink, (purpose, moment) in (
+            # both purposes and both moments for every sink, in turns
+            (sink, (PURPOSES[(number + turn) % 2], MOMENTS[turn]))
+            for number, sink in enumerate(SINKS)
+            for turn in range(2)
+        )
+    ]
+    expected: dict[str, list[tuple[str, ...]]] = {}
+    decisions, differences, allowed = 0, [], 0
+    for first, one in zip(sources, tables, strict=True):
+        for second, other in zip(sources, tables, strict=True):
+            label = complete(join_partial((first, second)), None)
+            table = reference.whole(reference.together([one, other]), None)
+            key = repr(sorted(table.items()))
+            if key not in expected:
+                expected[key] = [
+                    tuple(reference.reasons(table, sink, purpose, moment.timestamp()))
+                    for _, sink, purpose, moment in cases
+                ]
+            found = [decide(label, sink, purpose, moment).reasons for sink, _, purpose, moment in cases]
+            decisions += len(found)
+            allowed += found.count(())
+            if found != expected[key]:
+                differences.append((one, other))
+    assert differences == []
+    assert len(FULL) >= 192
+    assert len(SINKS) >= 20
+    assert decisions >= 700_000
+    assert decisions / 100 < allowed < decisions / 2, "the small world must have both"

@@ -55,13 +55,14 @@ FROM scratch AS models
 COPY --from=models-build /build/home/models/ /
 
 
-# What serving needs, without pip.
+# What serving needs, without pip. LOCK=hosted.lock adds what calls hosted providers; without sinks it need not be there.
 FROM python AS dependencies
-COPY requirements/runtime.lock ./
+ARG LOCK=runtime.lock
+COPY requirements/runtime.lock requirements/hosted.lock ./
 RUN --mount=type=secret,id=pip.conf --mount=type=cache,target=/var/cache/pip \
     python -m venv --without-pip /opt/domicile/env \
  && python -m pip --python /opt/domicile/env/bin/python install \
-      --no-deps --require-hashes --only-binary :all: -r runtime.lock
+      --no-deps --require-hashes --only-binary :all: -r "$LOCK"
 
 
 FROM python:3.11-slim-bookworm AS runtime

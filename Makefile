@@ -54,6 +54,7 @@ lock:           ## resolve the dependencies anew into requirements/*.lock
 	$(COMPILE) --all-extras pyproject.toml -o $(LOCK)
 	$(COMPILE) --constraint $(LOCK) --extra build pyproject.toml -o requirements/build.lock
 	$(COMPILE) --constraint $(LOCK) pyproject.toml -o requirements/runtime.lock
+	$(COMPILE) --constraint $(LOCK) --extra hosted pyproject.toml -o requirements/hosted.lock
 
 image-check: $(STAMP)   ## build the container image for real, without a container engine (needs root and apt)
 	@deploy/image-check

@@ -26,12 +26,14 @@ sys.path.insert(0, str(ROOT / "tests"))
 from provider import RecordingProvider, recording_provider  # noqa: E402
 
 from domicile import detectors, policy  # noqa: E402
+from domicile.adapters.snapshot import Snapshot  # noqa: E402
 from domicile.answering import Answering  # noqa: E402
 from domicile.bootstrap import Home  # noqa: E402
 from domicile.domain import OWNER, Answer, Label, Principal  # noqa: E402
 from domicile.inquiry import AnswerRequest  # noqa: E402
 from domicile.policy import Sink  # noqa: E402
 from domicile.ports import Embedder, Index, Record  # noqa: E402
+from domicile.retrieval import Retriever  # noqa: E402
 from domicile.testing import ScriptedGenerator  # noqa: E402
 
 GOLD = ROOT / "benchmarks" / "gold" / "handbook_routes.jsonl"
@@ -76,7 +78,12 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What became of a question, and which parts of its payload policy would not send."""
+    """What became of a question.
+
+    Attributes:
+        against: parts of its payload that policy would not send.
+        found: documents of the ten best passages that policy would not send; only what is packed counts.
+    """
 
     question: Question
     route: str
@@ -84,6 +91,7 @@ class Asked:
     cited: tuple[str, ...]
     against: tuple[str, ...]
     right: bool
+    found: tuple[str, ...]
 
 
 def main() -> None:
@@ -108,12 +116,8 @@ def main() -> None:
         if isinstance(row, dict) and "over_blocked" in row:
             show(name, row)
     print(json.dumps(result, ensure_ascii=False))
-    headline = result["escalate, employee"]
-    sys.exit(
-        1
-        if headline["share"] > TARGET or any(row.get("leaked") for row in result.values() if isinstance(row, dict))
-        else 0
-    )
+    runs = [row for row in result.values() if isinstance(row, dict) and "over_blocked" in row]
+    sys.exit(1 if any(row["leaked"] or row["share"] > TARGET for row in runs) else 0)
 
 
 @contextmanager
@@ -139,39 +143,45 @@ def measured(
     for question in questions:
         expected = any(may_leave[uri] for uri in question.documents) and not question.personal
         assert question.route == ("hosted" if expected else "local"), f"{question.id}: the labels say otherwise"
-    answering = home.answering(
-        home.retriever(indexes, embedder),
-        embedder,
-        ScriptedGenerator(["The quotes say it."]),
-        routing,
-        home.answer_cache(),
-    )
+    retriever = home.retriever(indexes, embedder)
+    local = ScriptedGenerator(["The quotes say it."])
+    answering = home.answering(retriever, embedder, local, routing, home.answer_cache())
     before = len(provider.bodies)
-    found = [ask(answering, home, may_leave, question, principal) for question in questions]
+    found = [ask(answering, retriever, home, may_leave, question, principal) for question in questions]
     return report(found) | {"leaked": leaks(provider.bodies[before:], index, may_leave)}
 
 
 def ask(
-    answering: Answering, home: Home, may_leave: dict[str, bool], question: Question, principal: Principal
+    answering: Answering,
+    retriever: Retriever,
+    home: Home,
+    may_leave: dict[str, bool],
+    question: Question,
+    who: Principal,
 ) -> Asked:
     (given,) = (
-        item
-        for item in answering.answer(AnswerRequest(question.question, "handbook", principal))
-        if isinstance(item, Answer)
+        item for item in answering.answer(AnswerRequest(question.question, "handbook", who)) if isinstance(item, Answer)
     )
     assert given.receipt is not None
-    record = home.audit().find(given.receipt)
     against = [
         part["name"] or f"the {part['kind']}: {', '.join(part['label']['categories'])}"
-        for part in parts_of(record)
+        for part in parts_of(home.audit().find(given.receipt))
         if (part["kind"] == "document" and not may_leave[part["name"]])
         or (part["kind"] == "question" and part["label"].get("categories"))
     ]
-    cited = tuple(dict.fromkeys(citation.document for citation in given.citations))
-    right = any(uri in question.documents for uri in cited)
     if given.decision.route == "hosted":
         assert not against, f"{question.id}: {against} went out"
-    return Asked(question, given.decision.route, given.abstained, cited, tuple(dict.fromkeys(against)), right)
+    cited = tuple(dict.fromkeys(citation.document for citation in given.citations))
+    passages = retriever.search(question.question, "handbook", who).hits
+    return Asked(
+        question,
+        given.decision.route,
+        given.abstained,
+        cited,
+        tuple(dict.fromkeys(against)),
+        right=any(uri in question.documents for uri in cited),
+        found=tuple(dict.fromkeys(hit.chunk.document for hit in passages if not may_leave[hit.chunk.document])),
+    )
 
 
 def parts_of(record: Record) -> list[dict[str, Any]]:
@@ -197,6 +207,7 @@ def report(found: list[Asked]) -> dict[str, Any]:
         "might_leave": len(might),
         "over_blocked": [line(asked) for asked in over],
         "share": round(len(over) / len(might), 4),
+        "if_what_is_found_counted": sum(bool(asked.found) or asked.route != "hosted" for asked in might),
         "over_blocked_with_right_quote": sum(asked.right for asked in over),
         "must_stay": sum(asked.question.route == "local" and not asked.abstained for asked in found),
         "hosted_without_its_document": [line(asked) for asked in under],
@@ -215,16 +226,19 @@ def line(asked: Asked) -> dict[str, Any]:
     }
 
 
-def leaks(bodies: list[bytes], index: Any, may_leave: dict[str, bool]) -> list[str]:
+def leaks(bodies: list[bytes], index: Snapshot, may_leave: dict[str, bool]) -> list[str]:
     """Documents that had to stay, of which a line stands in what the provider received."""
-    sent = "\n".join(json.loads(body)["messages"][-1]["content"] for body in bodies)
-    free = "\n".join(index.document(uri, None).text for uri, may in may_leave.items() if may)
-    found = []
-    for uri in (uri for uri, may in may_leave.items() if not may):
-        own = [text.strip() for text in index.document(uri, None).text.splitlines() if len(text.strip()) >= LONG]
-        if any(text in sent for text in own if text not in free):
-            found.append(uri)
-    return found
+    sent = "\n".join(message["content"] for body in bodies for message in json.loads(body)["messages"])
+    lines = {uri: lines_of(index, uri) for uri in may_leave}
+    free = set().union(*(lines[uri] for uri, may in may_leave.items() if may))
+    assert any(text in sent for text in free), "what may leave did leave, so that this comparison can fail"
+    return [uri for uri, may in may_leave.items() if not may and any(text in sent for text in lines[uri] - free)]
+
+
+def lines_of(index: Snapshot, uri: str) -> set[str]:
+    found = index.document(uri, None)
+    assert found is not None
+    return {line.strip() for line in found.text.splitlines() if len(line.strip()) >= LONG}
 
 
 def false_pins(questions: list[Question]) -> dict[str, Any]:
@@ -239,7 +253,8 @@ def false_pins(questions: list[Question]) -> dict[str, Any]:
 def show(name: str, row: dict[str, Any]) -> None:
     say = sys.stderr.write
     say(
-        f"\n{name}: {len(row['over_blocked'])} of {row['might_leave']} kept here without need ({row['share']:.1%}), "
+        f"\n{name}: if every passage that is found counted: {row['if_what_is_found_counted']}; "
+        f"{len(row['over_blocked'])} of {row['might_leave']} kept here without need ({row['share']:.1%}), "
         f"{len(row['hosted_without_its_document'])} of {row['must_stay']} answered by the provider from other text, "
         f"{row['abstained']} without evidence, leaked: {row['leaked'] or 'nothing'}\n"
     )

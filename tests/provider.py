@@ -248,7 +248,7 @@ def recording_provider(
 ) -> Iterator[RecordingProvider]:
     """Serve on a free port of 127.0.0.1 until the block ends."""
     provider = RecordingProvider(answer, script, "http" if tls is None else "https")
-    listening = socket.socket()
+    listening = socket.socket(proto=socket.IPPROTO_TCP)  # by which asyncio knows that it may switch Nagle's wait off
     listening.bind(("127.0.0.1", 0))
     listening.listen(256)
     provider.port = listening.getsockname()[1]

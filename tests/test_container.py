@@ -261,7 +261,7 @@ def test_every_lock_is_installed_with_its_hashes_and_as_wheels() -> None:
     installs = [
         part for word, text in instructions() if word == "RUN" for part in text.split("&&") if " install" in part
     ]
-    locked = [part for part in installs if ".lock" in part]
+    locked = [part for part in installs if ".lock" in part or "$LOCK" in part]
     assert len(locked) == 3
     for part in locked:
         assert {"--require-hashes", "--no-deps", "--only-binary"} <= set(part.split()), part
@@ -307,7 +307,7 @@ def pins(lock: Path) -> dict[str, str]:
 
 
 def test_the_locks_are_there() -> None:
-    assert {"build.lock", "dev.lock", "runtime.lock", "tools.lock"} <= {lock.name for lock in LOCKS}
+    assert {"build.lock", "dev.lock", "hosted.lock", "runtime.lock", "tools.lock"} <= {lock.name for lock in LOCKS}
 
 
 def test_what_serves_has_no_torch_no_provider_and_no_evaluation() -> None:
@@ -316,6 +316,13 @@ def test_what_serves_has_no_torch_no_provider_and_no_evaluation() -> None:
     unwanted = {"torch", "litellm", "ragas", "transformers", "sentence-transformers", "langchain-core", "pytest"}
     assert not names & unwanted
     assert not [name for name in names if name.startswith("nvidia-")]
+
+
+def test_an_image_for_providers_has_what_the_other_has_and_litellm_without_its_proxy() -> None:
+    hosted, runtime = (pins(ROOT / "requirements" / f"{name}.lock") for name in ("hosted", "runtime"))
+    assert runtime.items() <= hosted.items()
+    assert "litellm" in hosted
+    assert not hosted.keys() & {"litellm-proxy-extras", "litellm-enterprise", "gunicorn", "torch", "ragas"}
 
 
 def test_the_models_are_built_with_the_versions_that_are_tested() -> None:

@@ -202,7 +202,9 @@ def victim(target: Callable[[Path, Connection], None], place: Path) -> Iterator[
     """Run ``target`` in another process, which is dead when the block ends."""
     context = multiprocessing.get_context("forkserver")
     # every child runs the main module again, which is pytest
-    context.set_forkserver_preload(["pytest", "victims", "faiss", "tantivy", "domicile.adapters.sqlite", "audit_victims"])
+    context.set_forkserver_preload(
+        ["pytest", "victims", "faiss", "tantivy", "domicile.adapters.sqlite", "audit_victims"]
+    )
     # before Python 3.12 the server does not know by itself where we import from
     with environment(PYTHONPATH=os.pathsep.join(sys.path), TMPDIR=in_memory(tempfile.gettempdir())):
         forkserver.ensure_running()

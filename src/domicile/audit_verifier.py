@@ -91,7 +91,7 @@ def read(folder: Path, found: Extent, verdict: Verdict, wanted: str | None, anch
             raise Bad(name, f"this is empty, or not the file that begins with entry {seq + 1}")
         for digest, entry, end in lines(key, folder / name, sizes[name]):
             linked = entry.get("prev") == verdict.head or (part and not verdict.entries)
-            if not linked or entry.get("seq") != seq + 1 or str(entry.get("at")) < at:
+            if not linked or entry.get("seq") != seq + 1 or str(entry.get("at") or "") < at:
                 raise Bad(name, "this does not follow the entry before it")
             seq, at = seq + 1, str(entry.get("at"))
             verdict.entries, verdict.head, verdict.entry = verdict.entries + 1, digest, seq + 1

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domicile.config import CollectionSettings, Settings
-from domicile.declarations import Secret
 from domicile.domain import Collection
 from domicile.errors import Forbidden, MissingExtra
 from domicile.files import HashMemory
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from domicile.ports import AnswerCache, Embedder, Generator, Indexes, Provider, SentenceSplitter
     from domicile.reranking import Reranking
     from domicile.retrieval import Retriever
-    from domicile.routing import Declared, Routing
+    from domicile.routing import Routing
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,33 +272,6 @@ class Home:
         """Every declared sink."""
         return self.settings.declared_sinks(self.regions)
 
-    def declared(self) -> Declared:
-        """All that decides where bytes may go."""
-        from domicile.detectors import DETECTORS, custom
-        from domicile.routing import Declared, TenantPolicy
-
-        chosen = self.settings
-        order = tuple(chosen.routing.order)
-        tenants = {
-            name: TenantPolicy(
-                order if tenant.order is None else tuple(tenant.order),
-                chosen.ceiling(name, self.regions),
-                tenant.budget_day,
-                tenant.budget_month,
-            )
-            for name, tenant in chosen.tenants.items()
-        }
-        return Declared(
-            regions=self.regions,
-            sinks={sink.name: sink for sink in self.sinks() if sink.kind == "llm"},
-            tenants=tenants,
-            others=TenantPolicy(order),
-            detectors=(*DETECTORS, *(custom(own.name, own.pattern, own.categories) for own in chosen.detectors)),
-            redacting=frozenset(sink.name for sink in chosen.sinks if sink.redact),
-            store_prompts=chosen.audit.store_prompts,
-            version=chosen.policy_version(),
-        )
-
     def audit(self) -> FileAuditLog:
         from domicile.adapters.audit import FileAuditLog
 
@@ -317,7 +289,7 @@ class Home:
         chosen = self.settings
         chosen.refuse_expired(_now().date())
         calls = Calls(chosen.routing.provider_seconds, chosen.routing.max_tokens, chosen.costs.currency)
-        return Routing(self.declared(), self._providers(), self.audit(), self.ledger(), _now, calls)
+        return Routing(chosen.declared(self.regions), self._providers(), self.audit(), self.ledger(), _now, calls)
 
     def ledger(self) -> SqliteLedger:
         from domicile.adapters.ledger import SqliteLedger
@@ -333,7 +305,7 @@ class Home:
         return {
             sink.name: HostedProvider(
                 declared[sink.name],
-                partial(secret_at, sink.api_key, self.environment),
+                partial(sink.api_key.read, self.environment),
                 ca_file=None if sink.ca_file is None else Path(sink.ca_file),
             )
             for sink in self.settings.sinks
@@ -381,15 +353,12 @@ class Home:
         return self.models_dir / name if "/" not in name else Path(name).expanduser()
 
 
+def guard_sockets() -> None:
+    """Let nothing but the egress broker connect from this process to another machine, until it ends."""
+    from domicile.adapters.socket_guard import install_socket_guard
+
+    install_socket_guard()
+
+
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def secret_at(place: Secret, environment: Mapping[str, str]) -> str | None:
-    """The secret, read anew each time, so that a rotated one is taken; ``None`` where it cannot be had."""
-    if place.env is not None:
-        return environment.get(place.env) or None
-    try:
-        return Path(str(place.file)).expanduser().read_text(encoding="utf-8").strip() or None
-    except (OSError, UnicodeDecodeError):
-        return None

@@ -74,6 +74,9 @@ def _run(arguments: list[str]) -> int:
         return 0 if rest else 2
     if name not in BUILT_IN and name not in points:
         raise UsageError(f"domicile: there is no command {name!r}: use one of {commands}")
+    from domicile.bootstrap import guard_sockets
+
+    guard_sockets()
     command: Command = import_module(f"domicile.commands.{name}").main if name in BUILT_IN else points[name].load()
     return command([*flags, *rest[1:]])
 

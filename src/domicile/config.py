@@ -18,8 +18,10 @@ from pydantic_core import PydanticCustomError
 
 from domicile import labels, policy
 from domicile.declarations import Audit, Cache, Costs, Detector, Routing, Section, Sink, Tenant, Word, check_order
+from domicile.detectors import DETECTORS, custom
 from domicile.domain import Collection
 from domicile.errors import ConfigError, InvalidRequest, LabelError
+from domicile.routing import Declared, TenantPolicy
 
 
 class Models(Section):
@@ -187,6 +189,33 @@ class Settings(Section):
         """
         found = self.tenants.get(tenant, Tenant())
         return _config_label(f"tenants.{tenant}.label", found.label, regions)
+
+    def declared(self, regions: labels.Regions) -> Declared:
+        """All that decides where bytes may go.
+
+        Raises:
+            ConfigError: a name stands twice, or a word is unknown.
+        """
+        order = tuple(self.routing.order)
+        tenants = {
+            name: TenantPolicy(
+                order if tenant.order is None else tuple(tenant.order),
+                self.ceiling(name, regions),
+                tenant.budget_day,
+                tenant.budget_month,
+            )
+            for name, tenant in self.tenants.items()
+        }
+        return Declared(
+            regions=regions,
+            sinks={sink.name: sink for sink in self.declared_sinks(regions) if sink.kind == "llm"},
+            tenants=tenants,
+            others=TenantPolicy(order),
+            detectors=(*DETECTORS, *(custom(own.name, own.pattern, own.categories) for own in self.detectors)),
+            redacting=frozenset(sink.name for sink in self.sinks if sink.redact),
+            store_prompts=self.audit.store_prompts,
+            version=self.policy_version(),
+        )
 
     def refuse_expired(self, today: date) -> None:
         """

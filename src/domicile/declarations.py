@@ -7,7 +7,9 @@ about where bytes may go. Secrets are named, never written.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from datetime import date
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -15,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic_core import PydanticCustomError
 
 from domicile import labels, policy
+from domicile.detectors import custom
 from domicile.domain import Sensitivity
 from domicile.errors import ConfigError, LabelError
 from domicile.labels import LOCAL
@@ -42,6 +45,15 @@ class Secret(Section):
         if (self.env is None) == (self.file is None):
             raise PydanticCustomError("secret", 'write { env = "NAME" } or { file = "PATH" }')
         return self
+
+    def read(self, environment: Mapping[str, str]) -> str | None:
+        """The secret, read anew each time, so that a rotated one is taken; ``None`` where it cannot be had."""
+        if self.env is not None:
+            return environment.get(self.env) or None
+        try:
+            return Path(str(self.file)).expanduser().read_text(encoding="utf-8").strip() or None
+        except (OSError, UnicodeDecodeError):
+            return None
 
 
 class Price(Section):
@@ -171,6 +183,15 @@ class Detector(Section):
     name: Word = Field(description="what it finds, such as `case-number`")
     pattern: str = Field(min_length=1, max_length=1_000, description="a regular expression")
     categories: list[Word] = Field(min_length=1, description="that the question then has")
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        try:
+            custom("pattern", pattern, ["pattern"])
+        except LabelError as error:
+            raise PydanticCustomError("pattern", "{reason}", {"reason": str(error)}) from None
+        return pattern
 
 
 class Costs(Section):

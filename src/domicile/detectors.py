@@ -7,19 +7,22 @@ found proves nothing: names, addresses and stories of people have no pattern.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from domicile.domain import Sensitivity
 from domicile.errors import LabelError
 from domicile.labels import PartialLabel
 from domicile.recognisers.contacts import CONTACTS
 from domicile.recognisers.credentials import CREDENTIALS
-from domicile.recognisers.detection import CREDENTIAL, Detection, Detector
+from domicile.recognisers.detection import CREDENTIAL, Detection, Detector, View
 from domicile.recognisers.folding import Folded, fold
 from domicile.recognisers.national import NATIONAL_IDS
 from domicile.recognisers.payments import PAYMENTS
 
 _ROUNDS = 8
+_LINES = 2
 _WORD = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -56,22 +59,28 @@ def custom(name: str, pattern: str, categories: Iterable[str]) -> Detector:
 def detect(text: str, detectors: Sequence[Detector] = DETECTORS) -> tuple[Detection, ...]:
     """Everything found, in the order of the text; spans may overlap.
 
-    What is found is taken out and the rest is looked at again, since that can bring a word and a number together: in
-    the text that ``redact`` makes of it the same detectors find nothing.
+    What is found is taken out and its surroundings are looked at again, since that can bring a word and a number
+    together: in the text that ``redact`` makes of it the same detectors find nothing.
     """
-    found: set[Detection] = set()
+    found = set(_seen(text, detectors))
     for _ in range(_ROUNDS):
-        masked, starts, ends = _masked(text, found)
-        covered = [(start, end) for start, end, _ in _merged(found)]
+        masked = _masked(text, found)
+        covered = _merged(found)
         new = {
-            Detection(each.name, each.categories, starts[each.start], ends[each.end - 1])
-            for each in _seen(masked, detectors)
+            each
+            for start, end in masked.surroundings()
+            for each in map(masked.original(start), _seen(masked.text[start:end], detectors))
+            if not _inside(each, covered)
         }
-        new = {each for each in new if not any(start <= each.start and each.end <= end for start, end in covered)}
         if not new:
             return _outermost(found)
         found |= new
     return (Detection("TEXT", frozenset().union(*(each.categories for each in found)), 0, len(text)),)
+
+
+def _inside(each: Detection, spans: Sequence[tuple[int, int, str]]) -> bool:
+    at = bisect_right(spans, each.start, key=lambda span: span[0]) - 1
+    return at >= 0 and each.end <= spans[at][1]
 
 
 def _seen(text: str, detectors: Sequence[Detector]) -> Iterator[Detection]:
@@ -82,9 +91,9 @@ def _seen(text: str, detectors: Sequence[Detector]) -> Iterator[Detection]:
 
 
 def _seen_in(folded: Folded, detectors: Sequence[Detector]) -> Iterator[Detection]:
-    lowered = folded.text.lower()
+    view = View.of(folded.text)
     for detector in detectors:
-        for start, end in detector.found(folded.text, lowered):
+        for start, end in detector.found(view):
             yield Detection(detector.name, detector.categories, folded.origins[start], folded.origins[end - 1] + 1)
 
 
@@ -109,25 +118,61 @@ def label_of(detections: Iterable[Detection]) -> PartialLabel:
 
 def redact(text: str, detections: Iterable[Detection]) -> str:
     """The text with ``[NAME]`` instead of each span; of spans that overlap the longest gives the name."""
-    return _masked(text, detections)[0]
+    return _masked(text, detections).text
 
 
-def _masked(text: str, detections: Iterable[Detection]) -> tuple[str, Sequence[int], Sequence[int]]:
-    """The redacted text, and for each of its characters where the original of it starts and ends."""
-    spans = _merged(detections)
-    if not spans:
-        return text, range(len(text)), range(1, len(text) + 1)
+@dataclass(frozen=True, slots=True)
+class _Masked:
+    """A redacted text.
+
+    Attributes:
+        starts, ends: for each of its characters, where the original of it starts and ends.
+        marks: the spans of what was put into it.
+    """
+
+    text: str
+    starts: Sequence[int]
+    ends: Sequence[int]
+    marks: Sequence[tuple[int, int]]
+
+    def surroundings(self) -> Iterator[tuple[int, int]]:
+        """Spans of the lines about the marks: what is further away was found, or not, without them."""
+        breaks = [-1, *(each.end() - 1 for each in re.finditer("\n", self.text)), len(self.text)]
+        top = bottom = 0
+        for start, end in self.marks:
+            first = max(0, bisect_left(breaks, start) - 1 - _LINES)
+            last = min(len(breaks) - 1, bisect_left(breaks, end) + _LINES)
+            if first > bottom and bottom:
+                yield breaks[top] + 1, breaks[bottom]
+            top, bottom = (top if bottom and first <= bottom else first), last
+        if bottom:
+            yield breaks[top] + 1, breaks[bottom]
+
+    def original(self, offset: int) -> Callable[[Detection], Detection]:
+        """Makes of what was found in the text from this offset on what it is in the original."""
+
+        def place(each: Detection) -> Detection:
+            return replace(each, start=self.starts[offset + each.start], end=self.ends[offset + each.end - 1])
+
+        return place
+
+
+def _masked(text: str, detections: Iterable[Detection]) -> _Masked:
     parts: list[str] = []
     starts: list[int] = []
     ends: list[int] = []
+    marks: list[tuple[int, int]] = []
     at = 0
-    for start, end, name in [*spans, (len(text), len(text), "")]:
-        mark = f"[{name}]" if name else ""
+    for start, end, name in _merged(detections):
+        mark = f"[{name}]"
         parts += (text[at:start], mark)
         starts += [*range(at, start), *([start] * len(mark))]
         ends += [*range(at + 1, start + 1), *([end] * len(mark))]
+        marks.append((len(starts) - len(mark), len(starts)))
         at = end
-    return "".join(parts), starts, ends
+    return _Masked(
+        "".join([*parts, text[at:]]), [*starts, *range(at, len(text))], [*ends, *range(at + 1, len(text) + 1)], marks
+    )
 
 
 def _merged(detections: Iterable[Detection]) -> list[tuple[int, int, str]]:

@@ -49,6 +49,9 @@ AT_RUN_TIME: Mapping[str, str] = {
     "down": "it failed, or could not be reached",
     "malformed": "what it sent was no answer",
     "failed": "it did not answer",
+    "address": "the broker was asked for another address than the declared one, and sent nothing",
+    "method": "the broker was asked for another kind of request, and sent nothing",
+    "second request": "the broker was asked for a second request in one call, and sent nothing",
 }
 """Why a sink that policy allows did not answer."""
 

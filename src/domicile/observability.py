@@ -1,6 +1,6 @@
 """The four golden signals (traffic, errors, latency, saturation) and what answers are made of, for Prometheus.
 
-Every label value comes from a fixed set: no question, document, key or path is ever one.
+Every label value comes from a fixed set, or is the name of a declared sink: no question, document, key or path is ever one.
 """
 
 from __future__ import annotations
@@ -62,6 +62,18 @@ class Metrics:
         self.tokens = Counter(
             "domicile_tokens_total", "Tokens of the language model.", ["kind"], registry=self._registry
         )
+        self.denied = Counter(
+            "domicile_sink_denied_total",
+            "Times that a sink did not answer, by the first reason against it.",
+            ["sink", "reason"],
+            registry=self._registry,
+        )
+        self.money = Counter(
+            "domicile_cost_total",
+            "Money that answers cost, in the configured currency, by route.",
+            ["route"],
+            registry=self._registry,
+        )
         self.busy = Gauge(
             "domicile_workers_busy", "Work running or waiting in a bounded pool.", ["pool"], registry=self._registry
         )
@@ -104,6 +116,9 @@ class Metrics:
         ).inc()
         self.tokens.labels("prompt").inc(answer.usage.prompt_tokens)
         self.tokens.labels("completion").inc(answer.usage.completion_tokens)
+        self.money.labels(answer.decision.route).inc(answer.cost.amount)
+        for sink, reasons in answer.decision.denied:
+            self.denied.labels(sink, reasons[0]).inc()
 
     def exposition(self) -> bytes:
         """The metrics in Prometheus' text format."""

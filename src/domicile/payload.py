@@ -17,7 +17,8 @@ from domicile.domain import Label, Turn
 from domicile.errors import FlagWidens, TenantsMixed
 from domicile.labels import MALFORMED, PartialLabel
 
-PartKind = Literal["ceiling", "flags", "question", "history", "document"]
+PartKind = Literal["ceiling", "flags", "question", "history", "document", "answer"]
+"""``answer`` is one from the cache, with the label of the payload that it was made from."""
 
 
 @dataclass(frozen=True, slots=True)

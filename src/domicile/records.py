@@ -69,7 +69,9 @@ class Records:
             timings_ms=inquiry.watch.timings,
         )
         inquiry.dispatch.book_local(given, given.cost)
-        return self._with_receipt(inquiry, given, inquiry.parts, cached_from=found.receipt)
+        label = PartialLabel() if found.decision.label is None else partial_of(found.decision.label)
+        parts = (*inquiry.parts, Part("answer", inquiry.tenant, label))
+        return self._with_receipt(inquiry, given, parts, cached_from=found.receipt)
 
     def keep(self, inquiry: Inquiry, given: Answer, parts: tuple[Part, ...]) -> Answer:
         """The answer with its cost and its receipt, once everything is written down that later ones need.

@@ -109,6 +109,15 @@ class ProviderContract:
         assert said[:2] == ["Parental ", "leave "]
         assert said[2:] == [Usage()]
 
+    def test_one_that_is_cancelled_at_its_end_keeps_its_usage(self, wired: Wired) -> None:
+        said: list[str | Usage] = []
+        for item in wired.provider.generate(
+            QUESTION, max_tokens=50, seconds=30, cancelled=lambda: Usage(13, 6) in said, authorize=lambda body: None
+        ):
+            said.append(item)
+        assert said[-1] == Usage(13, 6)
+        assert len(said) == 7
+
     def test_who_stops_listening_does_not_block_the_next(self, wired: Wired) -> None:
         for _ in range(3):
             pieces = wired.provider.generate(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import secrets
+import shutil
 import stat
 import subprocess
 import sys
@@ -118,6 +120,42 @@ def test_the_head_is_moved_before_the_record_is_acknowledged(tmp_path: Path) -> 
         assert (head["seq"], head["hash"]) == (record.seq, record.hash)
         assert (tmp_path / "audit" / str(head["file"])).stat().st_size == head["size"]
     assert len(files(tmp_path)) > 3
+
+
+def flushed(work: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of what is flushed meanwhile, in this order."""
+    names, fsync = list[str](), os.fsync
+
+    def listen(descriptor: int) -> None:
+        names.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        fsync(descriptor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", listen)
+        work()
+    return names
+
+
+def test_lines_are_on_the_disk_before_the_head_names_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = open_log(tmp_path, file_bytes=1_000)
+    log.append("egress", {"x": "x" * 300})
+    assert flushed(lambda: log.append("egress", {"x": "x" * 900}), monkeypatch) == [FIRST, "audit.new"]
+    assert flushed(lambda: log.append("egress", {}), monkeypatch) == ["000000000003.log", "audit", "audit.new"]
+
+
+def test_what_a_dead_process_did_not_flush_is_flushed_before_it_is_built_upon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a power loss could take a record out of the middle of the chain."""
+    log = open_log(tmp_path, file_bytes=1_000)
+    log.append("egress", {})
+    head = (tmp_path / "audit" / "HEAD").read_bytes()
+    log.append("egress", {"x": "x" * 900})
+    (tmp_path / "audit" / "HEAD").write_bytes(head)
+    anew = open_log(tmp_path, file_bytes=1_000)
+    names = flushed(lambda: anew.append("egress", {}), monkeypatch)
+    assert names == [FIRST, "audit", "000000000003.log", "audit", "audit.new"]
+    assert verify(tmp_path / "audit").entries == 3
 
 
 def test_threads_share_a_flush(tmp_path: Path) -> None:
@@ -287,6 +325,8 @@ def test_what_a_crash_left_unfinished_is_cut_off_and_recorded(tmp_path: Path, in
         if in_service:
             assert log.trouble() is None
         path.write_bytes(whole[:stop])
+        assert log.trouble() is None  # looking leaves it, and does not forget it
+        assert path.read_bytes() == whole[:stop]
         record = log.append("answer", {})
         kept = max(end for end in ends if end <= stop)
         lines = [json.loads(line.split(b" ", 2)[2]) for line in path.read_bytes()[kept:].splitlines()]
@@ -300,23 +340,26 @@ def test_what_a_crash_left_unfinished_is_cut_off_and_recorded(tmp_path: Path, in
         assert verify(tmp_path / "audit").ok
 
 
-@pytest.mark.parametrize("left", [b"", b"torn", "whole"])
-def test_a_file_that_was_begun_and_not_finished_is_gone_on_with(tmp_path: Path, left: bytes | str) -> None:
-    log = open_log(tmp_path, file_bytes=1_000)
+@pytest.mark.parametrize("opened", ["before", "after"])
+@pytest.mark.parametrize("left", [b"", b"torn", None], ids=["empty", "torn", "whole"])
+def test_a_file_that_was_begun_and_not_finished_is_gone_on_with(
+    tmp_path: Path, left: bytes | None, opened: str
+) -> None:
+    home = tmp_path / "home"
+    log = open_log(home, file_bytes=1_000)
     for _ in range(2):
         log.append("egress", {"x": "x" * 900})
-    second = tmp_path / "audit" / "000000000002.log"
-    whole = second.read_bytes()
-    head = (tmp_path / "audit" / "HEAD").read_bytes()
-    log.append("egress", {"x": "x" * 900})
-    third = tmp_path / "audit" / "000000000003.log"
-    (tmp_path / "audit" / "HEAD").write_bytes(head)
-    if isinstance(left, bytes):
-        third.write_bytes(left)
-    record = open_log(tmp_path, file_bytes=1_000).append("answer", {})
-    assert record.seq == {b"": 3, b"torn": 4, "whole": 4}[left]
-    assert second.read_bytes() == whole
-    assert verify(tmp_path / "audit").ok
+    shutil.copytree(
+        home, tmp_path / "other"
+    )  # where another process writes the record, and dies before it moves the head
+    open_log(tmp_path / "other", file_bytes=1_000).append("egress", {"x": "x" * 900})
+    name = "000000000003.log"
+    whole = (tmp_path / "other" / "audit" / name).read_bytes()
+    (home / "audit" / name).write_bytes(whole if left is None else left)
+    log = log if opened == "before" else open_log(home, file_bytes=1_000)
+    assert log.append("answer", {}).seq == (3 if left == b"" else 4)
+    assert ((home / "audit" / name).read_bytes().startswith(whole)) == (left is None)
+    assert verify(home / "audit").ok
 
 
 def test_a_changed_record_is_damaged_and_not_unknown(tmp_path: Path) -> None:

@@ -199,9 +199,9 @@ class TestCertificates:
     ) -> None:
         monkeypatch.setenv("SSL_CERT_FILE", str(authority))
         monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
-        with pytest.raises(ProviderDown, match="no certificate that is trusted here: self[- ]signed"):
+        with pytest.raises(ProviderDown, match=r"no certificate that is trusted here: self[- ]signed"):
             send(Egress("acme-eu", secure.url))
-        with pytest.raises(ProviderDown, match="no certificate that is trusted here: .*localhost"):
+        with pytest.raises(ProviderDown, match=r"no certificate that is trusted here: .*localhost"):
             send(Egress("acme-eu", secure.url.replace("127.0.0.1", "localhost"), authority))
         assert secure.received == []
         send(Egress("acme-eu", secure.url, authority))

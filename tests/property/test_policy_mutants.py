@@ -54,10 +54,14 @@ def changes(node: ast.AST) -> Iterator[ast.AST]:
             yield ast.Constant(not value)
         case ast.Constant(value=int() as value):
             yield ast.Constant(value + 1)
-        case ast.Name() | ast.Attribute() | ast.Call():
-            yield from (ast.parse(other, mode="eval").body for other in NAMES.get(ast.unparse(node), ()))
-            if isinstance(node, ast.Attribute):
-                yield from (ast.Attribute(node.value, other) for other in NAMES.get(node.attr, ()))
+
+
+def renamed(node: ast.AST) -> Iterator[ast.AST]:
+    """Another name, of those that one could confuse."""
+    if isinstance(node, ast.Name | ast.Attribute | ast.Call):
+        yield from (ast.parse(other, mode="eval").body for other in NAMES.get(ast.unparse(node), ()))
+    if isinstance(node, ast.Attribute):
+        yield from (ast.Attribute(node.value, other) for other in NAMES.get(node.attr, ()))
 
 
 def places(tree: ast.AST) -> Iterator[tuple[ast.AST, Callable[[ast.AST], None]]]:
@@ -81,7 +85,7 @@ def mutants(module: ModuleType, *functions: str) -> Iterator[tuple[str, ModuleTy
     yield "", executed(module, ast.unparse(tree))
     for function in functions:
         for node, put in list(places(ast.Module(found[function].body, []))):
-            for changed in [*changes(node), *whole_values(node)]:
+            for changed in [*changes(node), *renamed(node), *whole_values(node)]:
                 put(changed)
                 source = ast.unparse(tree)
                 put(node)
@@ -96,9 +100,9 @@ def whole_values(node: ast.AST) -> Iterator[ast.AST]:
             for constant in (True, False):
                 yield ast.Dict(node.keys, [*node.values[:index], ast.Constant(constant), *node.values[index + 1 :]])
     if isinstance(node, ast.keyword) and node.arg in FIELDS:
-        values = ("a.{0}", "b.{0}", "None") if "b." in ast.unparse(node) else ("partial.{0}",)
-        for value in values:
-            yield ast.keyword(node.arg, ast.parse(value.format(node.arg), mode="eval").body)
+        written = ast.unparse(node)
+        sides = ("a.{0}", "b.{0}", "None") if "b." in written else ("partial.{0}",) if "partial." in written else ()
+        yield from (ast.keyword(node.arg, ast.parse(side.format(node.arg), mode="eval").body) for side in sides)
 
 
 def executed(module: ModuleType, source: str) -> ModuleType:

@@ -18,6 +18,7 @@ from faults import SCALE, scratch
 
 from domicile import audit_verifier
 from domicile.adapters.audit import FileAuditLog
+from domicile.adapters.audit_lines import Head, Seal
 from domicile.audit_verifier import GENESIS, Verdict, verify
 
 MUTATIONS = 10_000 * SCALE
@@ -201,6 +202,29 @@ def test_a_log_set_back_as_a_whole_is_told_by_an_anchor(tmp_path: Path) -> None:
     assert verify(tmp_path / "audit", anchors=anchors).ok
     assert verify(tmp_path / "older").ok
     assert not verify(tmp_path / "older", anchors=anchors[:1]).ok
+
+
+@pytest.mark.parametrize(
+    ("field", "other"), [("seq", 3), ("prev", GENESIS), ("at", "2020-01-01T00:00:00.000+00:00"), ("at", None)]
+)
+def test_entries_that_the_key_signed_out_of_order_are_damage(tmp_path: Path, field: str, other: object) -> None:
+    """Who has the private key can sign anything, yet not what contradicts the entry before."""
+    write_log(tmp_path, 2, file_bytes=10_000)
+    seal = Seal.of_pem((tmp_path / "state" / "audit.key").read_bytes())
+    path = tmp_path / "audit" / "000000000001.log"
+    first, second = path.read_bytes().splitlines(keepends=True)
+    fields = json.loads(second.split(b" ", 2)[2])
+
+    def forge(**changes: object) -> Verdict:
+        raw, digest, _ = seal.line(json.dumps(fields | changes), "record")
+        path.write_bytes(first + raw)
+        head = Head(2, digest, path.name, len(first + raw))
+        (tmp_path / "audit" / "HEAD").write_bytes(head.raw(seal))
+        return verify(tmp_path / "audit")
+
+    assert forge(note="the control").ok
+    found = forge(**{field: other})
+    assert (found.ok, found.entry) == (False, 2)
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.symlink_to("HEAD")], ids=["folder", "link"])

@@ -138,6 +138,20 @@ class Entry:
     prev: str
     raw: bytes
 
+    def receipt(self, key: str) -> dict[str, object]:
+        """The record as people take it along: its line and the public key let it be checked without the log."""
+        return {
+            "id": self.record.id,
+            "at": self.record.at,
+            "seq": self.record.seq,
+            "kind": self.record.kind,
+            "hash": self.record.hash,
+            "signature": self.record.signature,
+            "key": key,
+            "record": json.loads(self.raw.split(b" ", 2)[2]),
+            "line": self.raw.decode("ascii").rstrip("\n"),
+        }
+
 
 def read_entry(seal: Seal, raw: bytes) -> Entry:
     """

@@ -81,6 +81,10 @@ class AuditWriter:
         known, torn = self._look(seal)
         for part in torn:
             self._repairs.append(self._cut(part))
+        if known.end.file and (known.end.file, known.end.size) != (known.head.file, known.head.size):
+            # records, or a file, of a process that died before it flushed them: what follows must not outlive them
+            fsync_path(self._folder / known.end.file)
+            fsync_path(self._folder)
         repairs: list[tuple[RecordKind, str]] = [("repaired", body_text(repair)) for repair in self._repairs]
         entries = self._entries(seal, known.end, [*repairs, *wanted])
         self._write(seal, known, entries)

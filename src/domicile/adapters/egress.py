@@ -66,6 +66,7 @@ class Egress:
             network_backend=self.sockets,
         )
         self.close = weakref.finalize(self, self.pool.close)
+        """Close the connections that are kept open; it happens by itself with the end of this object."""
 
     def exchange(
         self,
@@ -89,7 +90,7 @@ class Exchange(httpx.BaseTransport):
     """One request and its answer.
 
     Attributes:
-        failure: what ended it; clients wrap what a transport raises, so here is the original.
+        failure: what ended it first; clients wrap what a transport raises, so here is the original.
         body: what was authorized, and nothing else left; ``None`` before that.
         received: bytes that came back.
         retry_after: seconds after which the provider asked to come back.
@@ -168,12 +169,13 @@ class Exchange(httpx.BaseTransport):
                 yield
             return
         except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as error:
-            self.failure = self._typed(error)
+            failure: Exception = self._typed(error)
         except (ProviderError, Cancelled) as error:
-            self.failure = error.with_traceback(None)  # its frames hold the request with its secret
+            failure = error.with_traceback(None)  # its frames hold the request with its secret
         except Exception as error:
-            self.failure = error
-        raise httpx.TransportError(type(self.failure).__name__)
+            failure = error
+        self.failure = self.failure or failure
+        raise httpx.TransportError(type(failure).__name__)
 
     def _handle(self, request: httpx.Request) -> httpx.Response:
         self._check(request)

@@ -13,13 +13,13 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from domicile.domain import Prompt, Usage
+from domicile.domain import Message, Prompt, Usage
 from domicile.errors import (
     Cancelled,
     ConfigError,
@@ -47,6 +47,8 @@ _PAUSE_SECONDS = 0.2
 _MAX_PAUSE_SECONDS = 2.0
 _MISLEADING = {"USE_LITELLM_PROXY", "EXPERIMENTAL_OPENAI_BASE_LLM_HTTP_HANDLER"}
 """Environment variables beside ``LITELLM_*`` that make litellm call something else, past the client that it was given."""
+_ENVIRONMENT = {"LITELLM_MODE": "PRODUCTION", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+"""Else it loads the ``.env`` of the working directory, and a list of prices from the network."""
 _SETTINGS: dict[str, object] = {
     "telemetry": False,
     "suppress_debug_info": True,
@@ -65,6 +67,8 @@ _UNWANTED = (
 """Globals of litellm that would send a prompt elsewhere or change it; only other code in this process can have set them."""
 _LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "litellm", "openai")
 """They log prompts at the level DEBUG, and answers of providers in errors."""
+
+_loading = threading.Lock()
 
 
 class HostedProvider:
@@ -144,16 +148,17 @@ class HostedProvider:
             exchange = self._egress.exchange(authorize, deadline - time.monotonic(), cancelled, self._secret)
             said = False
             try:
-                for item in self._answer(exchange, prompt, max_tokens):
-                    said = True
-                    yield item
-                    if cancelled():
-                        break
-                else:
-                    self._circuit.record(None)
-                    return
+                with closing(self._answer(exchange, prompt, max_tokens)) as answer:
+                    for item in answer:
+                        said = True
+                        yield item
+                        if isinstance(item, Usage):
+                            self._circuit.record(None)
+                            return
+                        if cancelled():
+                            break
             except Cancelled:
-                pass
+                break
             except ProviderError as error:
                 pause = _pause(error, exchange, deadline)
                 if said or attempt == _ATTEMPTS or pause is None:
@@ -161,7 +166,7 @@ class HostedProvider:
                         self._circuit.record(error)
                     raise
                 _wait(pause, cancelled)
-            if cancelled():
+            else:
                 break
         yield Usage()
 
@@ -171,7 +176,7 @@ class HostedProvider:
         if self.state == "open_circuit":
             raise ProviderUnready(f"{self.name} was not called: it failed too often lately")
 
-    def _answer(self, exchange: Exchange, prompt: Prompt, max_tokens: int) -> Iterator[str | Usage]:
+    def _answer(self, exchange: Exchange, prompt: Prompt, max_tokens: int) -> Generator[str | Usage]:
         try:
             yield from _read(self._open(exchange, prompt, max_tokens), exchange, self.name, max_tokens)
             return
@@ -184,7 +189,7 @@ class HostedProvider:
     def _open(self, exchange: Exchange, prompt: Prompt, max_tokens: int) -> Iterable[ChatCompletionChunk]:
         """What the provider says, as the client of openai reads it.
 
-        litellm's own wrapper of the stream would cost 1 ms a token more, log, and make up a usage that is missing.
+        litellm's own wrapper of the stream would take about as long again, log, and make up a usage that is missing.
         """
         litellm = _litellm()
         unwanted = [name for name in _UNWANTED if getattr(litellm, name, None)]
@@ -237,7 +242,7 @@ class HostedProvider:
 
         exchange = self._egress.exchange(refuse, 60.0)
         with suppress(Exception):
-            self._open(exchange, Prompt("", (), ()), 1)
+            self._open(exchange, Prompt("", (), (Message("user", "-"),)), 1)
 
 
 class _Circuit:
@@ -317,14 +322,18 @@ def _wait(seconds: float, cancelled: Callable[[], bool]) -> None:
 
 def _litellm() -> Any:
     """The library, deaf to its environment."""
-    for name in [name for name in os.environ if name.startswith("LITELLM_") or name in _MISLEADING]:
-        os.environ.pop(name, None)
-    # else it loads a .env file of the working directory, and a list of prices from the network
-    os.environ.update(LITELLM_MODE="PRODUCTION", LITELLM_LOCAL_MODEL_COST_MAP="True")
-    import litellm
+    with _loading:
+        for name in list(os.environ):
+            if name in _MISLEADING or (name.startswith("LITELLM_") and name not in _ENVIRONMENT):
+                os.environ.pop(name, None)
+        for name, value in _ENVIRONMENT.items():
+            if os.environ.get(name) != value:
+                os.environ[name] = value
+        import litellm
 
-    for name, value in _SETTINGS.items():
-        setattr(litellm, name, value)
-    for name in _LOGGERS:
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-    return litellm
+        for setting, wanted in _SETTINGS.items():
+            setattr(litellm, setting, wanted)
+        for name in _LOGGERS:
+            if logging.getLogger(name).level <= logging.CRITICAL:
+                logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+        return litellm

@@ -61,6 +61,8 @@ def _ask(parsed: argparse.Namespace, console: Console) -> int:
     routing = home.routing()
     indexes = home.indexes()
     indexes.pin(request.collection, request.principal)  # an unknown collection is said before a model is loaded
+    if parsed.mode != "extractive":
+        routing.warm_up()
     embedder = home.embedder()
     llm = home.llm(wait_seconds=LOAD_SECONDS)
     try:

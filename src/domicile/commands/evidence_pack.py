@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from domicile import audit_verifier
-from domicile.commands.receipts import receipt_of
 from domicile.errors import AuditUnavailable
 from domicile.ports import Record
 
@@ -32,6 +31,8 @@ summary.json        how many there are, by kind, route, sink, sensitivity and re
 policy.json         the policies that held, as signed records, and the settings at the time of export (secrets are only named)
 samples/            single receipts
 audit_verifier.py   verifies audit/; it needs Python 3.11 and the package cryptography, and nothing of this product
+
+The records hold hashes of questions and answers, names of documents and labels; prompts only where audit.store_prompts was on.
 
 To verify, on any machine:
 
@@ -164,7 +165,7 @@ def _write(
             part.add(name, entry)
             if counts.add(entry.record) and samples < MAX_SAMPLES:
                 samples += 1
-                _write_json(out / "samples" / f"{entry.record.id}.json", receipt_of(entry, chain.seal.key))
+                _write_json(out / "samples" / f"{entry.record.id}.json", entry.receipt(chain.seal.key))
     finally:
         part.close()
     (out / "audit" / "HEAD").write_bytes(part.head().raw(chain.seal))
@@ -179,7 +180,7 @@ def _write(
         "key": chain.seal.key,
         "counts": counts.to_json(),
     }
-    held = [receipt_of(entry, chain.seal.key) for entry in policies.values()]
+    held = [entry.receipt(chain.seal.key) for entry in policies.values()]
     _write_json(out / "summary.json", summary)
     _write_json(out / "policy.json", {"held": held, "settings_at_export": settings})
     (out / "audit_verifier.py").write_bytes(Path(audit_verifier.__file__).read_bytes())

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from domicile import explanation, inspection, labels
-from domicile.bootstrap import Home, secret_at
+from domicile.bootstrap import Home
 from domicile.console import Console, parser, run, subparser
 from domicile.domain import OWNER
 from domicile.errors import Damaged
@@ -78,8 +78,8 @@ def _written(value: object) -> str:
 def _check(parsed: argparse.Namespace, console: Console) -> int:
     home = Home.open(console.home, console.environment)
     now = datetime.now(UTC)
-    declared, sinks = home.declared(), home.sinks()
-    missing = {sink.name for sink in home.settings.sinks if secret_at(sink.api_key, home.environment) is None}
+    declared, sinks = home.settings.declared(home.regions), home.sinks()
+    missing = {sink.name for sink in home.settings.sinks if sink.api_key.read(home.environment) is None}
     orders = [policy.order for policy in (declared.others, *declared.tenants.values())]
     found = list(inspection.of_sinks(sinks, orders, missing, now.date()))
     found += inspection.of_tenants(declared.tenants, declared.sinks, home.regions, now)

@@ -6,15 +6,11 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from domicile.bootstrap import Home
 from domicile.commands.audit import report_damage, verified
 from domicile.console import Console, parser, run, subparser
 from domicile.errors import AuditDamaged, UsageError
-
-if TYPE_CHECKING:
-    from domicile.adapters.audit_lines import Entry
 
 
 def main(argv: Sequence[str]) -> int:
@@ -36,27 +32,11 @@ def main(argv: Sequence[str]) -> int:
     return run(flags.parse_args(argv))
 
 
-def receipt_of(entry: Entry, key: str) -> dict[str, object]:
-    """A receipt as it is shown: with its line of the log and the public key it can be checked without the log."""
-    record = entry.record
-    return {
-        "id": record.id,
-        "at": record.at,
-        "seq": record.seq,
-        "kind": record.kind,
-        "hash": record.hash,
-        "signature": record.signature,
-        "key": key,
-        "record": json.loads(entry.raw.split(b" ", 2)[2]),
-        "line": entry.raw.decode("ascii").rstrip("\n"),
-    }
-
-
 def _show(parsed: argparse.Namespace, console: Console) -> int:
     log = Home.open(console.home, console.environment).audit()
     entry, chain = log.entry(parsed.id), log.chain()
     assert chain is not None  # it holds the entry
-    receipt = receipt_of(entry, chain.seal.key)
+    receipt = entry.receipt(chain.seal.key)
     console.result(receipt)
     console.say(json.dumps(receipt, indent=1, ensure_ascii=False))
     return 0
@@ -78,7 +58,7 @@ def _verify(parsed: argparse.Namespace, console: Console) -> int:
     found = verified(home.path, log, parsed.key or log.own_key(), [entry.record.hash])
     if not found.ok:
         return report_damage(console, found)
-    return _say_intact(console, receipt_of(entry, found.key or ""), in_log=True)
+    return _say_intact(console, entry.receipt(found.key or ""), in_log=True)
 
 
 def _say_intact(console: Console, receipt: dict[str, object], *, in_log: bool | None) -> int:
@@ -104,7 +84,7 @@ def _read(path: Path, key: str | None) -> dict[str, object]:
             raise ValueError("too large")
         receipt: dict[str, object] = json.loads(path.read_bytes())
         seal = Seal.of_public(str(receipt["key"]))
-        if receipt_of(read_entry(seal, f"{receipt['line']}\n".encode()), seal.key) != receipt:
+        if read_entry(seal, f"{receipt['line']}\n".encode()).receipt(seal.key) != receipt:
             raise ValueError("its fields are not those of its line")
     except OSError as error:
         raise UsageError(f"--file {path}: {error.strerror}") from None

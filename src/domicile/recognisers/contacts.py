@@ -86,7 +86,10 @@ def _national(match: re.Match[str]) -> int:
 def _told_just_before(match: re.Match[str]) -> int:
     before = match.string[max(0, match.start() - 40) : match.start()].rpartition("\n")[2]
     told = list(_PHONE_WORDS.finditer(before))
-    close = bool(told) and re.fullmatch(r"[^.,;?!\d(]{0,25}[.:]?[^.,;?!\d(]{0,6}(?:(?<=\s)\()?", before[told[-1].end() :]) is not None
+    close = (
+        bool(told)
+        and re.fullmatch(r"[^.,;?!\d(]{0,25}[.:]?[^.,;?!\d(]{0,6}(?:(?<=\s)\()?", before[told[-1].end() :]) is not None
+    )
     return _national(match) if close else NONE
 
 
@@ -124,9 +127,13 @@ CONTACTS: tuple[Detector, ...] = (
         hints=("@", "[at", "(at", "[ at", "( at"),
         extent=_email,
     ),
-    Detector("PHONE", re.compile(r"\+(?<![0-9+]\+)\(?[1-9]"), hints=("+",), extent=_international),
+    Detector("PHONE", re.compile(r"\+(?<![0-9+]\+)\(?[1-9]"), hints=("+",), numeric=True, extent=_international),
     Detector(
-        "PHONE", re.compile(r"0(?<![0-9A-Za-z]0)(?<![0-9][ .,/-]0)0[ (-]{0,2}[1-9]"), hints=("00",), extent=_double_zero
+        "PHONE",
+        re.compile(r"0(?<![0-9A-Za-z]0)(?<![0-9][ .,/-]0)0[ (-]{0,2}[1-9]"),
+        hints=("00",),
+        numeric=True,
+        extent=_double_zero,
     ),
     Detector(
         "PHONE",
@@ -135,7 +142,10 @@ CONTACTS: tuple[Detector, ...] = (
     ),
     Detector(
         "PHONE",
-        re.compile(r"[0-9](?<![0-9A-Za-z+][0-9])(?<![0-9][ .,/-][0-9])(?<![A-Za-z]-[0-9])(?=(?:[ ./()-]{0,3}[0-9]){6})"),
+        re.compile(
+            r"[0-9](?<![0-9A-Za-z+][0-9])(?<![0-9][ .,/-][0-9])(?<![A-Za-z]-[0-9])(?=(?:[ ./()-]{0,3}[0-9]){6})"
+        ),
+        numeric=True,
         extent=_told_just_before,
     ),
     Detector(

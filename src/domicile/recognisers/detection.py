@@ -15,6 +15,7 @@ PAYMENT = frozenset({"pii", "pci"})
 CREDENTIAL = frozenset({"credential"})
 NONE = -1
 """Instead of an end: what the pattern found is none."""
+_NUMBER = re.compile(r"[0-9](?:[^0-9]{0,4}[0-9]){4}")
 _BEFORE = 40
 _AFTER = 25
 
@@ -37,6 +38,24 @@ class Detection:
     end: int
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """A folded text, with what spares most detectors a look at it.
+
+    Attributes:
+        lowered: the text in lower case.
+        numbers: whether five digits stand near each other anywhere.
+    """
+
+    text: str
+    lowered: str
+    numbers: bool
+
+    @classmethod
+    def of(cls, text: str) -> View:
+        return cls(text, text.lower(), _NUMBER.search(text) is not None)
+
+
 def whole(match: re.Match[str]) -> int:
     return match.end()
 
@@ -50,6 +69,7 @@ class Detector:
         pattern: over a folded text, see ``domicile.recognisers.folding``. What it finds begins with its group
             ``found`` where it has one.
         hints: of which one stands in every text, in lower case, that has something to find; empty is no hint.
+        numeric: has five digits near each other.
         extent: where that which the pattern found ends.
         near: of which a match stands shortly before or after, on the same line; ``None`` needs none.
     """
@@ -58,17 +78,17 @@ class Detector:
     pattern: re.Pattern[str]
     categories: frozenset[str] = PERSONAL
     hints: tuple[str, ...] = ()
+    numeric: bool = False
     extent: Extent = whole
     near: re.Pattern[str] | None = None
 
-    def found(self, text: str, lowered: str) -> Iterator[tuple[int, int]]:
-        """Spans in a folded text.
-
-        Args:
-            lowered: the same text in lower case.
-        """
-        if self.hints and not any(hint in lowered for hint in self.hints):
+    def found(self, view: View) -> Iterator[tuple[int, int]]:
+        """Spans in a folded text."""
+        if self.numeric and not view.numbers:
             return
+        if self.hints and not any(hint in view.lowered for hint in self.hints):
+            return
+        text = view.text
         group = self.pattern.groupindex.get("found", 0)
         for match in self.pattern.finditer(text):
             start, end = match.start(group), self.extent(match)

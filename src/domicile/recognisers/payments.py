@@ -41,7 +41,16 @@ def _card(match: re.Match[str]) -> int:
 
 PAYMENTS: tuple[Detector, ...] = (
     Detector(
-        "IBAN", re.compile(r"[A-Za-z](?<![0-9A-Za-z][A-Za-z])[A-Za-z][0-9]{2}(?=[ .-]?[0-9A-Za-z])"), extent=_iban
+        "IBAN",
+        re.compile(r"[A-Za-z](?<![0-9A-Za-z][A-Za-z])[A-Za-z][0-9]{2}(?=[ .-]?[0-9A-Za-z])"),
+        numeric=True,
+        extent=_iban,
     ),
-    Detector("CARD", re.compile(r"[2-6](?<![0-9A-Za-z_][2-6])(?<![0-9][.,][2-6])(?=[0-9]{3})"), PAYMENT, extent=_card),
+    Detector(
+        "CARD",
+        re.compile(r"[2-6](?<![0-9A-Za-z_][2-6])(?<![0-9][.,][2-6])(?=[0-9]{3})"),
+        PAYMENT,
+        numeric=True,
+        extent=_card,
+    ),
 )

@@ -5,7 +5,7 @@
         assert provider.bodies[0] == ...    # the raw bytes of each request
         assert provider.landed == {"error": 1, "ok": 1}
 
-A fault counts as landed when the provider has done it, so that a test can tell that it happened.
+A fault counts as landed when the provider acts on it, so that a test can tell that it happened.
 """
 
 from __future__ import annotations
@@ -125,6 +125,7 @@ class RecordingProvider:
     async def _answered(self, received: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Answer; whether the connection can be used again."""
         fault = self._fault(received)
+        self.landed[fault] += 1  # before the other side can tell
         if fault in _STATUS:
             status, extra = _STATUS[fault]
             heading = f"{extra}Location: {self.elsewhere}\r\n" if fault == "redirect" else extra
@@ -136,11 +137,9 @@ class RecordingProvider:
         else:
             return await self._said(fault, received, reader, writer)
         await writer.drain()
-        self.landed[fault] += 1
         return True
 
     async def _held(self, fault: Fault, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.landed[fault] += 1
         if fault == "reset":
             _reset(writer)
             return
@@ -160,12 +159,11 @@ class RecordingProvider:
         elif fault == "whole" or not asked.get("stream"):
             writer.write(_response("200 OK", "", json.dumps(_whole(text, usage)).encode()))
         elif fault == "slow_headers":
-            async with self._landing(fault, reader):
+            async with self._leaving():
                 await _slowly(writer, b"HTTP/1.1 200 OK\r\nX-Slow: " + b"x" * 10_000)
         else:
             return await self._streamed(fault, text, usage, reader, writer)
         await writer.drain()
-        self.landed[fault] += 1
         return True
 
     async def _streamed(
@@ -179,19 +177,17 @@ class RecordingProvider:
         writer.write(_HEAD)
         events = list(_events(text, usage))
         if fault == "trickle":
-            async with self._landing(fault, reader):
+            async with self._leaving():
                 await _slowly(writer, b"".join(map(_chunk, [b": wait\n\n"] * 10_000)))
         elif fault in ("stall", "reset_midway", "cut"):
             writer.write(_chunk(events[0]) + _chunk(events[1]))
             await writer.drain()
             if fault == "stall":
-                self.landed[fault] += 1
                 await self._until_left(reader)
                 return False
             if fault == "reset_midway":
                 await asyncio.sleep(0.05)  # a reset overtakes what the other side has not read yet
                 _reset(writer)
-                self.landed[fault] += 1
                 return False
             writer.write(_chunk(b""))
         elif fault == "split":
@@ -201,12 +197,11 @@ class RecordingProvider:
         else:
             writer.write(b"".join(map(_chunk, _EVENTS.get(fault, lambda normal: normal)(events))) + _chunk(b""))
         await writer.drain()
-        self.landed[fault] += 1
         return True
 
     @asynccontextmanager
-    async def _landing(self, fault: Fault, reader: asyncio.StreamReader) -> AsyncIterator[None]:
-        self.landed[fault] += 1
+    async def _leaving(self) -> AsyncIterator[None]:
+        """Notice that the other side closes while it is being written to."""
         try:
             yield
         except ConnectionError:

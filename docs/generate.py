@@ -52,6 +52,7 @@ def reference() -> str:
 
 def settings() -> Iterator[str]:
     from domicile.config import CollectionSettings, Rule, Settings
+    from domicile.declarations import Detector, Price, Secret, Sink, Tenant
 
     yield from (
         "## Settings",
@@ -68,6 +69,11 @@ def settings() -> Iterator[str]:
             yield from _fields(section, name)
     yield from _fields(CollectionSettings, "collections.NAME")
     yield from _fields(Rule, "collections.NAME.rules[]")
+    yield from _fields(Sink, "sinks[]")
+    yield from _fields(Secret, "sinks[].api_key")
+    yield from _fields(Price, "sinks[].price")
+    yield from _fields(Tenant, "tenants.NAME")
+    yield from _fields(Detector, "detectors[]")
     yield "| `regions.NAME` | | a group of places, or with `[]` a place of its own |"
     yield ""
 

@@ -59,7 +59,7 @@ def times() -> Figures:
         "numbers": "\n".join(f"{number * 7919:09d} {number:05d}-{number % 97:02d} {number / 7:.3f}" for number in range(1_500)),
         "digits, 100 kB": "1" * 100_000,
         "at signs, 100 kB": "a@" * 50_000,
-        "half a key, 100 kB": "-----BEGIN PRIVATE KEY-----" * 3_700,
+        "half a key, 100 kB": ("-----BEGIN " + "PRIVATE KEY-----") * 3_700,
         "invisible, 100 kB": "1\u200b" * 25_000,
     }  # fmt: skip
     question = "How many days of parental leave do I have if my child was born in May 2024?"

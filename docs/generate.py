@@ -18,13 +18,16 @@ from pydantic import BaseModel
 TARGET = Path(__file__).with_name("reference.md")
 COMMANDS = {
     "ask": (),
+    "audit": ("verify", "export"),
     "collections": (),
+    "cost": ("report",),
     "eval": ("run",),
     "generations": ("list", "verify", "rollback"),
     "ingest": ("run", "plan", "reindex", "erase", "worker", "submit", "status", "retry", "cancel"),
     "keys": ("create", "revoke"),
     "models": ("build", "verify", "list"),
     "policy": ("check", "explain"),
+    "receipts": ("verify", "show"),
     "search": (),
     "serve": (),
 }

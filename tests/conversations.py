@@ -201,9 +201,12 @@ def may_enter(key: Key, collection: Table) -> bool:
     return of_tenant and (not collection["groups"] or key.groups is None or bool(key.groups & set(collection["groups"])))
 
 
-def settings(urls: Mapping[str, str], more: str = "") -> str:
-    """``domicile.toml`` with the sinks at these addresses; ``more`` comes first."""
-    tables = [more, f"[routing]\norder = {json.dumps(ORDERS['default'])}\nprovider_seconds = 0.6\nmax_tokens = 200\n"]
+def settings(urls: Mapping[str, str], seconds: float) -> str:
+    """``domicile.toml`` with the sinks at these addresses, each of which has so many seconds for an answer."""
+    tables = [
+        "[answering]\nevidence_threshold = 0.05\n",
+        f"[routing]\norder = {json.dumps(ORDERS['default'])}\nprovider_seconds = {seconds}\nmax_tokens = 200\n",
+    ]
     for name, sink in SINKS.items():
         valid = {"valid_from": sink["valid_from"]} if "valid_from" in sink else {}
         tables.append("[[sinks]]\n" + _toml({key: value for key, value in sink.items() if key not in valid}))

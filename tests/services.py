@@ -122,7 +122,7 @@ class Served:
 @contextmanager
 def served(service: Service) -> Iterator[Served]:
     """Serve on a free port of 127.0.0.1 until the block ends."""
-    listening = socket.socket()
+    listening = socket.socket(proto=socket.IPPROTO_TCP)  # else asyncio does not switch Nagle's algorithm off
     listening.bind(("127.0.0.1", 0))
     listening.listen(128)
     server = uvicorn.Server(uvicorn.Config(create_app(service), log_level="warning", timeout_graceful_shutdown=5))

@@ -174,11 +174,11 @@ class Settings(Section):
         found: dict[str, policy.Sink] = {}
         for i, sink in enumerate(self.sinks):
             if sink.name in found:
-                raise ConfigError(f"domicile.toml: sinks[{i}].name: there is a sink {sink.name!r} already")
+                raise ConfigError(f"domicile.toml: sinks.{i}.name: there is a sink {sink.name!r} already")
             try:
                 found[sink.name] = sink.declared(regions)
             except LabelError as error:
-                raise ConfigError(f"domicile.toml: sinks[{i}].{error}") from None
+                raise ConfigError(f"domicile.toml: sinks.{i}.{error}") from None
         return tuple(found.values())
 
     def ceiling(self, tenant: str, regions: labels.Regions) -> labels.PartialLabel:
@@ -225,7 +225,7 @@ class Settings(Section):
         for i, sink in enumerate(self.sinks):
             if sink.valid_until is not None and sink.valid_until < today:
                 raise ConfigError(
-                    f"domicile.toml: sinks[{i}].valid_until: {sink.valid_until} has passed: "
+                    f"domicile.toml: sinks.{i}.valid_until: {sink.valid_until} has passed: "
                     f"renew the declaration of {sink.name}, or remove it"
                 )
 

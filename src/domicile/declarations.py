@@ -99,6 +99,13 @@ class Sink(Section):
             raise PydanticCustomError("name", "is the name of a route: choose another")
         return name
 
+    @field_validator("api_key", mode="before")
+    @classmethod
+    def _named(cls, given: object) -> object:
+        if isinstance(given, str):  # what was given is not repeated: it may be the secret itself
+            raise PydanticCustomError("secret", 'names a secret, never holds it: { env = "NAME" } or { file = "PATH" }')
+        return given
+
     @field_validator("max_sensitivity")
     @classmethod
     def _known(cls, word: str) -> str:

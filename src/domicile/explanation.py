@@ -95,7 +95,8 @@ def _of_answer(record: Record) -> dict[str, Any]:
     for each in body["decision"]["denied"]:
         denied[each["sink"]] = (*denied.get(each["sink"], ()), *each["reasons"])
     sinks = [_looked_at(raw, denied.get(raw["name"], ()), case, body) for raw in body["sinks"]]
-    whole = not body["label"] or _joined(case) == case.label
+    # a cached answer has the label of the payload that it was made from, and the parts of its own question alone
+    whole = not body["label"] or body["cached"] or _joined(case) == case.label
     return {
         **_heading(record),
         "tenant": body["tenant"],
@@ -107,10 +108,10 @@ def _of_answer(record: Record) -> dict[str, Any]:
         "received_by": body["decision"]["sink"],
         "outcome": _outcome(body),
         "label": body["label"],
-        "narrowed": _narrowed(case) if body["label"] else [],
+        "narrowed": _narrowed(case) if body["label"] and not body["cached"] else [],
         "sinks": sinks,
         "egress": body["egress"],
-        "consistent": whole and all(sink["consistent"] is not False for sink in sinks),
+        "consistent": _all([whole, *(sink["consistent"] for sink in sinks)]),
     }
 
 
@@ -225,10 +226,12 @@ def _value(part: _Part, field: str) -> Any:
 def _looked_at(raw: Mapping[str, Any], written: Iterable[str], case: _Case, body: Mapping[str, Any]) -> dict[str, Any]:
     """A sink with every reason against it, and whether policy gives the same reasons again.
 
-    Of a sink whose label is not in the record nothing can be decided again; then ``consistent`` is ``None``.
+    ``consistent`` is ``None`` where that cannot be said, since the label that it was decided by is not in the record.
     """
     sink = _sink(raw, case.regions)
-    known = raw.get("label") or (body["label"] if body.get("mode", "escalate") == "escalate" else None)
+    own = raw.get("label")
+    assumed = own is None and "decision" in body  # most likely that of the answer's payload
+    known = own or (None if assumed and body["mode"] == "cleared" else body["label"])
     label = _whole(known, case.regions) if known else None
     recorded = tuple(written)
     reasons = [{"reason": reason, "says": _says(reason, sink, label, case)} for reason in recorded]
@@ -236,8 +239,12 @@ def _looked_at(raw: Mapping[str, Any], written: Iterable[str], case: _Case, body
         "sink": sink.name,
         "received": body.get("sink", body.get("decision", {}).get("sink")) == sink.name,
         "reasons": reasons,
-        "consistent": None if label is None else _same(recorded, label, sink, case),
+        "consistent": None if label is None else _same(recorded, label, sink, case) or (None if assumed else False),
     }
+
+
+def _all(found: Sequence[bool | None]) -> bool | None:
+    return False if False in found else None if None in found else True
 
 
 def _same(recorded: Sequence[str], label: Label, sink: Sink, case: _Case) -> bool:

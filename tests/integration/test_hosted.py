@@ -112,7 +112,7 @@ def test_a_fault_becomes_a_typed_error_and_the_next_call_works(
     with pytest.raises(error) as caught:
         say(hosted, 0.6 if waits else 20.0, authorized.append)
     took = time.monotonic() - began
-    assert not waits or 0.5 < took < 1.0
+    assert not waits or 0.5 < took < 3.0
     assert server.landed == {fault: requests}
     assert server.bodies == authorized
     assert len(authorized) == requests
@@ -199,7 +199,7 @@ def test_a_caller_who_goes_away_is_let_go_and_so_is_the_connection(
     timer.start()
     began = time.monotonic()
     assert say(hosted, cancelled=gone.is_set)[-1] == Usage()
-    assert 0.25 < time.monotonic() - began < 0.6
+    assert 0.25 < time.monotonic() - began < 2.0
     timer.join()
     assert server.landed == {fault: 1}
     until(lambda: server.left == 1)
@@ -244,7 +244,7 @@ def test_calls_at_once_keep_apart(server: RecordingProvider, hosted: HostedProvi
 class TestCircuit:
     def test_it_opens_after_failures_in_a_row_and_closes_after_a_success(self, server: RecordingProvider) -> None:
         server.script = ("error",)
-        hosted = HostedProvider(declared(server.url), lambda: SECRET, failures=3, rest_seconds=0.5)
+        hosted = HostedProvider(declared(server.url), lambda: SECRET, failures=3, rest_seconds=1.0)
         for _ in range(3):
             assert hosted.state == "ready"
             with pytest.raises(ProviderDown):
@@ -254,12 +254,12 @@ class TestCircuit:
         with pytest.raises(ProviderUnready, match="failed too often"):
             say(hosted)
         assert len(server.received) == asked
-        time.sleep(0.5)
+        time.sleep(1.0)
         with pytest.raises(ProviderDown):  # the one that tries again
             say(hosted)
         assert hosted.state == "open_circuit"
         server.script = ("ok",)
-        time.sleep(0.5)
+        time.sleep(1.0)
         assert text(say(hosted)) == REPLY
         server.script = ("error",)
         with pytest.raises(ProviderDown):

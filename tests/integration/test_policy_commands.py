@@ -189,7 +189,7 @@ def test_a_wrong_setting_and_an_unknown_collection_are_exit_2(
     (tmp_path / "domicile.toml").write_text(sink("acme-eu", processing_regions=["EU"]), encoding="utf-8")
     code, found = run(capsys, tmp_path, "check")
     assert code == 2
-    assert "sinks[0].processing_regions" in found["error"]["message"]
+    assert "processing_regions: unknown region 'EU'" in found["error"]["message"]
     (tmp_path / "domicile.toml").write_text("", encoding="utf-8")
     assert run(capsys, tmp_path, "check", "--collection", "nothing")[0] == 2
 

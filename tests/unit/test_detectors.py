@@ -158,7 +158,7 @@ HOSTILE = {
     "digits": "1", "digits apart": "1 ", "digits with dashes": "12-", "dots": "1.", "letters": "a", "at": "a@", "ats": "@",
     "labels": "a.", "address": "a@a.", "colons": "abcd:", "zeros": "00", "plus": "+4", "open": "(", "equals": "=",
     "assigned": "password=", "assigned apart": "password : ", "said": "the password is ", "quotes": 'password="',
-    "keys": "-----BEGIN PRIVATE KEY-----", "dashes": "-", "tokens": "sk-", "jwt": "eyJ", "jwts": "eyJaaaaaaaa.",
+    "keys": "-----BEGIN " + "PRIVATE KEY-----", "dashes": "-", "tokens": "sk-", "jwt": "eyJ", "jwts": "eyJaaaaaaaa.",
     "bearer": "bearer ",
     "urls": "a://a:", "iban": "DE89 ", "fiscal": "AAAAAA", "invisible": "1\u200b", "ligatures": "\ufdfa", "marks": "1\u0336",
     "phones": "call 1", "phone words": "call 030 1", "ids": "BSN 1234567", "cards": "4111 ", "emails": "a@b.de ",

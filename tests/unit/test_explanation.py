@@ -60,6 +60,9 @@ def answered(
         given, OWNER, "t", "How long?", parts, considered, egress, REGIONS, mode=mode, policy_version="p1",
         cached_from="r_first" if made.route == "cache" else None,
     )  # fmt: skip
+    if mode == "escalate" and label is not None:
+        for raw in body["sinks"]:
+            raw["label"] = labels.to_json(label, REGIONS)
     change(body)
     return written("answer", body)
 
@@ -183,6 +186,9 @@ def test_where_a_sinks_own_label_is_recorded_it_is_what_counts() -> None:
     parts = (*QUESTION, LEAVE)
     with_pii = labels.narrow(payload.label_of(parts), PartialLabel(categories=frozenset({"pii"})))
 
+    def forget(body: dict[str, Any]) -> None:
+        del body["sinks"][0]["label"]
+
     def add(body: dict[str, Any]) -> None:
         body["sinks"][0]["label"] = labels.to_json(with_pii, REGIONS)
 
@@ -190,6 +196,7 @@ def test_where_a_sinks_own_label_is_recorded_it_is_what_counts() -> None:
     assert "categories" in denied[0][1]
     assert explanation.explain(answered(parts, [US], denied))["consistent"] is False
     assert explanation.explain(answered(parts, [US], denied, change=add))["consistent"] is True
+    assert explanation.explain(answered(parts, [US], denied, change=forget))["consistent"] is None
 
 
 def test_what_cannot_be_decided_again_is_not_claimed_to_be() -> None:
@@ -197,15 +204,21 @@ def test_what_cannot_be_decided_again_is_not_claimed_to_be() -> None:
     told = explanation.explain(answered((*QUESTION, LEAVE), [US, EU], denied, mode="cleared"))
     assert [sink["consistent"] for sink in told["sinks"]] == [None, None]
     assert told["sinks"][0]["reasons"][0]["says"] == "region: acme-us processes in us"
-    assert told["consistent"] is True
+    assert told["consistent"] is None
 
 
 def test_an_abstention_and_a_cached_answer_say_what_they_are() -> None:
     told = explanation.explain(answered(QUESTION, abstained=True))
     assert told["outcome"] == "nothing was found that answers, so no model was asked; nothing left this process"
     assert told["narrowed"] == []
-    cached = explanation.explain(answered(QUESTION, decision=Decision("cache", None, None, "local", None)))
+
+    def of_the_first(body: dict[str, Any]) -> None:
+        body["cached"], body["label"] = True, labels.to_json(payload.label_of([LEAVE]), REGIONS)
+
+    given_again = Decision("cache", None, None, "local", None)
+    cached = explanation.explain(answered(QUESTION, decision=given_again, change=of_the_first))
     assert "r_first was given again, from the cache" in cached["outcome"]
+    assert cached["consistent"] is True
 
 
 def test_a_day_that_ended_between_decision_and_record_is_no_inconsistency() -> None:

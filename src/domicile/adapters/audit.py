@@ -124,6 +124,13 @@ class FileAuditLog:
                 raise UnknownReceipt(identifier)
             return chain.find(identifier)
 
+    def receipt(self, identifier: str) -> dict[str, object]:
+        """See ``ports.AuditLog``."""
+        with _unavailable():
+            if (chain := self.chain()) is None:
+                raise UnknownReceipt(identifier)
+            return chain.find(identifier).receipt(chain.seal.key)
+
     def chain(self) -> Chain | None:
         """The files, to be read; ``None`` where there is no log.
 

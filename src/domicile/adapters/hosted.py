@@ -142,6 +142,7 @@ class HostedProvider:
         ``cancelled`` ends it, the usage is the last item too. A failure that may be over in a moment is tried once more
         as long as nothing was said.
         """
+        _litellm()  # which takes seconds, once
         deadline = time.monotonic() + seconds
         for attempt in range(1, _ATTEMPTS + 1):
             self._require_ready()

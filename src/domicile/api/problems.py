@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from domicile.errors import (
+    AuditUnavailable,
     Cancelled,
     Damaged,
     DomicileError,
@@ -48,6 +49,7 @@ STATUS: dict[type[DomicileError], int] = {
     TenantsMixed: 403,
     Overloaded: 503,
     Damaged: 503,
+    AuditUnavailable: 503,
     ModelMissing: 503,
     EmbedderMismatch: 503,
     ModelSlow: 504,

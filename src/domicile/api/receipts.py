@@ -10,29 +10,20 @@ from domicile.api.auth import Caller
 from domicile.api.state import service_of, state_of
 from domicile.domain import Principal
 from domicile.errors import UnknownReceipt
-from domicile.ports import Record
 
 router = APIRouter()
 
 
 @router.get("/v1/receipts/{receipt}")
 async def receipt(request: Request, receipt: str, caller: Caller) -> dict[str, Any]:
-    """The record of an answer, as `domicile receipts verify` checks it."""
+    """The record of an answer, as `domicile receipts verify --file` takes it."""
     service = service_of(request)
-    record = await state_of(request).pools["searches"].run(lambda: service.audit.find(receipt))
-    if record.kind != "answer" or not _is_own(record, caller):
+    found = await state_of(request).pools["searches"].run(lambda: service.audit.receipt(receipt))
+    if found["kind"] != "answer" or not _is_own(found["record"], caller):
         raise UnknownReceipt(receipt)
-    return {
-        "id": record.id,
-        "seq": record.seq,
-        "at": record.at,
-        "kind": record.kind,
-        "hash": record.hash,
-        "signature": record.signature,
-        "record": dict(record.body),
-    }
+    return found
 
 
-def _is_own(record: Record, caller: Principal) -> bool:
+def _is_own(record: Any, caller: Principal) -> bool:
     """Others must not learn from a receipt what somebody asked, nor that it exists."""
-    return caller.tenant is None or (record.body.get("tenant"), record.body.get("key")) == (caller.tenant, caller.name)
+    return caller.tenant is None or (record.get("tenant"), record.get("key")) == (caller.tenant, caller.name)

@@ -64,6 +64,7 @@ def _explain(parsed: argparse.Namespace, console: Console) -> int:
 
 
 _DECIDED_AGAIN = {
+    None: "Decided again from the record as far as it goes: it has not the label that each sink was decided by.",
     True: "Decided again from the record: the same reasons.",
     False: "Decided again from the record: NOT the same reasons. Either the record is of another version, or it is wrong.",
 }

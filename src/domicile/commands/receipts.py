@@ -34,9 +34,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _show(parsed: argparse.Namespace, console: Console) -> int:
     log = Home.open(console.home, console.environment).audit()
-    entry, chain = log.entry(parsed.id), log.chain()
-    assert chain is not None  # it holds the entry
-    receipt = entry.receipt(chain.seal.key)
+    receipt = log.receipt(parsed.id)
     console.result(receipt)
     console.say(json.dumps(receipt, indent=1, ensure_ascii=False))
     return 0

@@ -121,7 +121,7 @@ class Provider(Protocol):
         cancelled: Callable[[], bool],
         authorize: Callable[[bytes], None],
     ) -> Iterator[str | Usage]:
-        """Yield pieces of text as they come, then one ``Usage`` as the last item.
+        """Yield pieces of text as they come, then one ``Usage`` as the last item; of zeros where none is known.
 
         Args:
             seconds: after which it is given up, whatever it does.
@@ -162,6 +162,15 @@ class AuditLog(Protocol):
         Raises:
             UnknownReceipt: there is none.
             AuditDamaged: its bytes were changed.
+            AuditUnavailable: the log cannot be read.
+        """
+        ...
+
+    def receipt(self, identifier: str) -> dict[str, object]:
+        """The record as people take it along, with the line and the public key by which it can be checked offline.
+
+        Raises:
+            UnknownReceipt, AuditDamaged: see ``find``.
         """
         ...
 

@@ -16,7 +16,7 @@ _PLACEHOLDERS = frozenset(
 )
 _REFERENCE = re.compile(r"[<{\[$(*…]|(?i:os\.|env[.:(]|https?:)|[\w.]+\(")
 _SECRET_WORD = (
-    r"(?i)(?:pass(?:wor[dt]|wd|phrase|code)|pwd|kennwort|mot de passe|contraseña|wachtwoord|lösenord|hasło|senha"
+    r"(?i)(?:pass(?:wor[dt]|wd|phrase|code)|pwd|psk|kennwort|mot de passe|contraseña|wachtwoord|lösenord|hasło|senha"
     r"|secret|credential|token|(?:api|access|private|secret|auth|signing|account)[ _-]?key)"
 )
 _SAID = re.compile(_SECRET_WORD + r"s?['\"]?\s{0,3}$")
@@ -66,6 +66,8 @@ CREDENTIALS: tuple[Detector, ...] = (
     _token("SLACK_TOKEN", "hooks.slack.com", r"hooks\.slack\.com/services/[A-Za-z0-9/]{20,100}"),
     _token("STRIPE_KEY", ("k_live_", "k_test_", "whsec_"), r"(?:[rsp]k_(?:live|test)|whsec)_[A-Za-z0-9]{10,255}"),
     _token("GOOGLE_KEY", "aiza", r"AIza[0-9A-Za-z_-]{35}"),
+    _token("GOOGLE_KEY", "ya29.", r"ya29\.[0-9A-Za-z_-]{20,512}"),
+    _token("SENDGRID_KEY", "sg.", r"SG\.[A-Za-z0-9_-]{16,64}\.[A-Za-z0-9_-]{16,128}"),
     _token("HUGGING_FACE_TOKEN", "hf_", r"hf_[A-Za-z0-9]{30,255}"),
     _token("REGISTRY_TOKEN", ("npm_", "pypi-age"), r"npm_[A-Za-z0-9]{36}|pypi-AgE[A-Za-z0-9_-]{20,255}"),
     _token("DOMICILE_KEY", "dk_", r"dk_[0-9a-f]{12}_[A-Za-z0-9_-]{43}"),
@@ -81,7 +83,7 @@ CREDENTIALS: tuple[Detector, ...] = (
         "PASSWORD",
         _ASSIGNED,
         CREDENTIAL,
-        ("pass", "pwd", "kennwort", "contraseña", "wachtwoord", "lösenord", "hasło", "senha", "secret", "credential",
+        ("pass", "pwd", "psk", "kennwort", "contraseña", "wachtwoord", "lösenord", "hasło", "senha", "secret", "credential",
          "token", "key"),
         extent=_password,
     ),

@@ -49,6 +49,11 @@ class MemoryAuditLog:
             raise UnknownReceipt(identifier)
         return found
 
+    def receipt(self, identifier: str) -> dict[str, object]:
+        found = self.find(identifier)
+        shown = {name: getattr(found, name) for name in ("id", "at", "seq", "kind", "hash", "signature")}
+        return shown | {"key": "0" * 64, "record": dict(found.body), "line": ""}
+
     def trouble(self) -> str | None:
         return self.broken
 

@@ -277,11 +277,11 @@ def _turns(chance: random.Random, papers: list[Paper], collection: str) -> Itera
         if not again:
             paper = chance.choice(papers)
         elif past != "none" and chance.random() < 0.7:
-            yield Turn("And who is its leader?", paper, past)
+            yield Turn("And what is the leader of its team called?", paper, past)
             continue
         personal = chance.random() < 0.1
         question = chance.choice(
-            [f"When does the {paper.name} {paper.kind} open?", f"Who leads the team of the {paper.name} {paper.kind}?"]
+            [f"When does the {paper.name} {paper.kind} open?", f"What is the leader of the team of the {paper.name} {paper.kind} called?"]
         )
         if personal:
             question += " Tell it to joe.miller@example.org as well."

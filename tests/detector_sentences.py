@@ -178,7 +178,7 @@ POSITIVE: dict[str, list[str]] = {
         "DB_PASS·WORD=«hunterhunter»",
         "client_sec·ret: «9aZ8-bY7c»",
         "The Wi-Fi password is: «Fr33Coffee», right?",
-        "guest wifi ps·k: «Abcd1234»!",
+        "guest wifi ps·k: «Abcd1234!»",
         "a = pass·word: «tr0ub4dor&3»",
     ],
 }

@@ -173,6 +173,7 @@ class Routing(Section):
     )
     provider_seconds: float = Field(default=15.0, gt=0, le=600, description="that a hosted provider has for an answer")
     max_tokens: int = Field(default=400, ge=1, le=4_096, description="tokens that a hosted provider may write")
+    concurrency: int = Field(default=16, ge=1, le=512, description="hosted answers at once, where there are sinks")
 
 
 class Tenant(Section):

@@ -209,7 +209,9 @@ def _narrowed(case: _Case) -> list[dict[str, Any]]:
 def _by(field: str, parts: Sequence[_Part]) -> list[str]:
     """The parts that say something of the field which no other part says more strictly."""
     said = [
-        (part.source, PartialLabel(**{field: value})) for part in parts if (value := _value(part, field)) is not None
+        (part.source, PartialLabel(**{field: value}))
+        for part in parts
+        if (value := getattr(part.label, field)) is not None
     ]
     strictest = [
         source
@@ -217,10 +219,6 @@ def _by(field: str, parts: Sequence[_Part]) -> list[str]:
         if not any(other != mine and labels.join_partial((mine, other)) == other for _, other in said)
     ]
     return list(dict.fromkeys(strictest))
-
-
-def _value(part: _Part, field: str) -> Any:
-    return getattr(part.label, field)
 
 
 def _looked_at(raw: Mapping[str, Any], written: Iterable[str], case: _Case, body: Mapping[str, Any]) -> dict[str, Any]:

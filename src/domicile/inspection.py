@@ -93,7 +93,7 @@ def of_tenants(
         asked = [sinks[sink] for sink in tenant.order if sink != LOCAL]
         if not asked:
             continue
-        loosest = _under(tenant.ceiling, _loosest(regions, asked))
+        loosest = labels.narrow(_loosest(regions, asked), tenant.ceiling)
         if not any(policy.decide(loosest, sink, PURPOSE, now).allowed for sink in asked):
             why = _why(loosest, asked, regions, now)
             yield Finding("warning", "ceiling", name, f"its ceiling allows no sink of its order: {why}")
@@ -119,7 +119,9 @@ def reaches(census: Census, tenant: TenantPolicy, sinks: Mapping[str, Sink], now
         Reach(
             label,
             count,
-            tuple(s.name for s in order if policy.decide(_under(tenant.ceiling, label), s, PURPOSE, now).allowed),
+            tuple(
+                s.name for s in order if policy.decide(labels.narrow(label, tenant.ceiling), s, PURPOSE, now).allowed
+            ),
         )
         for label, (count, _) in census.items()
     ]
@@ -175,10 +177,6 @@ def _why(label: Label, sinks: Sequence[Sink], regions: Regions, now: datetime) -
         ", ".join(f"{reason} ({clash(reason, label, sink, PURPOSE, regions)})" for reason in reasons)
         for reasons, sink in against
     )
-
-
-def _under(ceiling: PartialLabel, label: Label) -> Label:
-    return labels.narrow(label, ceiling)
 
 
 def _loosest(regions: Regions, sinks: Sequence[Sink]) -> Label:

@@ -68,7 +68,6 @@ class Records:
             receipt=None,
             timings_ms=inquiry.watch.timings,
         )
-        inquiry.dispatch.book_local(given, given.cost)
         label = PartialLabel() if found.decision.label is None else partial_of(found.decision.label)
         parts = (*inquiry.parts, Part("answer", inquiry.tenant, label))
         return self._with_receipt(inquiry, given, parts, cached_from=found.receipt)

@@ -82,7 +82,7 @@ def _serve(parsed: argparse.Namespace, console: Console) -> int:
         max_upload_bytes=settings.ingestion.max_upload_bytes,
         searches=(settings.server.concurrency, settings.server.queue),
         # one answer more than the model can take, so that it is the model's own queue that refuses
-        answers=(settings.answering.queue + 2, 0),
+        answers=(settings.answering.queue + 2 + (settings.routing.concurrency if routing.providers else 0), 0),
         stopping=stopping.is_set,
     )
     logging.getLogger("domicile").setLevel(logging.INFO)

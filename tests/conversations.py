@@ -95,7 +95,7 @@ COLLECTIONS: dict[str, Table] = {
     "southern": {"tenant": "south", "groups": [], "mode": "cleared", "label": {}},
 }
 VAULT: Table = {"sensitivity": "restricted", "hosted": False}
-SECRET = "sk-of-a-provider-7f3a"
+PROVIDER_CANARY = "sk-of-a-provider-7f3a"
 _KINDS = ("depot", "pump station", "laboratory", "warehouse", "server room", "workshop", "ferry", "orchard")
 _MONTHS = ("January", "February", "March", "April", "June", "July", "October", "November")
 
@@ -144,15 +144,15 @@ class Turn:
 
     Attributes:
         past: what the client makes of the conversation so far when it sends it along.
-        personal: whether the question holds personal data.
+        leaning: whether only the conversation so far says what it is about.
     """
 
     question: str
     about: Paper
     past: Past = "none"
     flags: Table = field(default_factory=dict)
-    personal: bool = False
     stream: bool = False
+    leaning: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,16 +277,15 @@ def _turns(chance: random.Random, papers: list[Paper], collection: str) -> Itera
         if not again:
             paper = chance.choice(papers)
         elif past != "none" and chance.random() < 0.7:
-            yield Turn("And what is the leader of its team called?", paper, past)
+            yield Turn("And what is the leader of its team called?", paper, past, leaning=True)
             continue
-        personal = chance.random() < 0.1
         question = chance.choice(
             [f"When does the {paper.name} {paper.kind} open?", f"What is the leader of the team of the {paper.name} {paper.kind} called?"]
         )
-        if personal:
+        if chance.random() < 0.1:
             question += " Tell it to joe.miller@example.org as well."
         flags = _flags(chance, collection) if chance.random() < 0.25 else {}
-        yield Turn(question, paper, past, flags, personal, chance.random() < 0.3)
+        yield Turn(question, paper, past, flags, chance.random() < 0.3)
 
 
 def _flags(chance: random.Random, collection: str) -> Table:

@@ -53,7 +53,8 @@ class Evidence:
 
     Attributes:
         received: requests as they came over the wire, by sink.
-        records: of the audit log.
+        sent: the egress records of the audit log.
+        answers: the receipts in it, by their ids.
         seen: bytes of logs, metrics, errors and temporary files, by what they are.
     """
 
@@ -61,11 +62,9 @@ class Evidence:
     home: Path
     exchanges: Sequence[Exchange]
     received: Mapping[str, Sequence[Received]]
-    records: Sequence[Table]
+    sent: Sequence[Table]
+    answers: Mapping[str, Table]
     seen: Mapping[str, bytes]
-
-    def of(self, kind: str) -> list[Table]:
-        return [record for record in self.records if record["kind"] == kind]
 
 
 def label_of(paper: Paper) -> Table:
@@ -134,7 +133,7 @@ def violations(evidence: Evidence, *, exact: bool) -> Iterator[str]:
 def _books(evidence: Evidence) -> Iterator[str]:
     """What arrived is what was written down, body for body."""
     for sink, received in evidence.received.items():
-        written = Counter((record["body_sha256"], record["body_bytes"]) for record in evidence.of("egress") if record["sink"] == sink)
+        written = Counter((record["body_sha256"], record["body_bytes"]) for record in evidence.sent if record["sink"] == sink)
         arrived = Counter((request.sha256, len(request.body)) for request in received)
         for what, difference in (("arrived and is in no record", arrived - written), ("is in a record and did not arrive", written - arrived)):
             if difference:
@@ -144,10 +143,9 @@ def _books(evidence: Evidence) -> Iterator[str]:
 def _bytes_of_providers(evidence: Evidence) -> Iterator[str]:
     for sink, received in evidence.received.items():
         kept = _owners(paper for paper in evidence.world.papers if sink not in allowed(paper.tenant, [label_of(paper)]))
-        for request in received:
-            data = b"\n".join((request.path.encode(), str(request.headers).encode(), request.body))
-            for word in found_in(data, kept):
-                yield f"leak: {sink} got the {kept[word][1]} of {_about(kept[word][0])}"
+        data = [(request.path.encode(), str(request.headers).encode(), request.body) for request in received]
+        for word in found_in(b"\n".join(part for parts in data for part in parts), kept):
+            yield f"leak: {sink} got the {kept[word][1]} of {_about(kept[word][0])}"
 
 
 def _bytes_beside(evidence: Evidence) -> Iterator[str]:
@@ -188,18 +186,21 @@ def _route(evidence: Evidence, exchange: Exchange, exact: bool) -> Iterator[str]
         yield f"route: {decision['sink']} answered about {', '.join(map(_about, documents))}"
     if not exact:
         return
-    wanted = may[0] if may else "local"
     if collection["mode"] == "cleared":  # what is not cleared is passed over, so the answer may be about something else
-        asked_for = allowed(tenant, payload(exchange, [exchange.turn.about]))
-        wanted = decision["sink"] if not asked_for or not may_read(exchange.conversation.key, exchange.turn.about) else asked_for[0]
+        papers = [paper for paper in evidence.world.papers if paper.collection == exchange.conversation.collection]
+        readable = [paper for paper in papers if may_read(exchange.conversation.key, paper)]
+        any_of = {name for paper in readable for name in allowed(tenant, payload(exchange, [paper]))}
+        may = [name for name in ORDERS[tenant] if name in any_of]
+    wanted = may[0] if may else "local"
     if decision["sink"] != wanted:
         yield f"route: {decision['sink']} and not {wanted} answered about {', '.join(map(_about, documents))}: {decision}"
 
 
 def _quote(exchange: Exchange) -> Iterator[str]:
-    """A question about what no sink may have is answered here, from the right document."""
+    """A question about what no sink may have is answered here, from the right document. Whether one that leans on another
+    finds it, too, is the affair of other tests."""
     paper, told = exchange.turn.about, exchange.told
-    if not may_read(exchange.conversation.key, paper) or allowed(paper.tenant, [label_of(paper)]):
+    if exchange.turn.leaning or not may_read(exchange.conversation.key, paper) or allowed(paper.tenant, [label_of(paper)]):
         return
     if COLLECTIONS[paper.collection]["mode"] == "cleared" and told["decision"]["route"] in ("hosted", "cache"):
         return
@@ -212,10 +213,10 @@ def _quote(exchange: Exchange) -> Iterator[str]:
 
 def _receipt(evidence: Evidence, exchange: Exchange) -> Iterator[str]:
     told, receipt = exchange.told, exchange.receipt
-    logged = [record for record in evidence.of("answer") if record["id"] == told["receipt"]]
-    if [{**record, **receipt} for record in logged] != logged or not logged:
+    logged = evidence.answers.get(told["receipt"], {})
+    if not receipt or {**logged, **receipt} != logged:
         yield f"receipt: {told['receipt']} is not in the log as it was given out"
-    sent = {record["id"]: record["sink"] for record in evidence.of("egress")}
+    sent = {record["id"]: record["sink"] for record in evidence.sent}
     if not set(receipt["egress"]) <= sent.keys():
         yield f"receipt: {told['receipt']} names what was not sent"
     if told["decision"]["route"] == "hosted" and told["decision"]["sink"] not in {sent.get(name) for name in receipt["egress"]}:

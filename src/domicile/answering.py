@@ -179,10 +179,7 @@ class Answering:
         if sink is not None and sink.name in self._routing.declared.redacting:
             question = detectors.redact(question, detectors.detect(question, self._routing.declared.detectors))
             parts = self._question_parts(inquiry.request, inquiry.tenant, question)
-        scope = Scope(inquiry.request.principal.groups, inquiry.request.conditions)
-        cleared = sink is not None and inquiry.index.collection.mode == "cleared"
-        if sink is not None and cleared:
-            scope = replace(scope, labels=inquiry.dispatch.cleared(sink, inquiry.index.labels(), parts))
+        scope = self._scope(inquiry, sink, parts)
         if scope not in inquiry.packed:
             inquiry.packed[scope] = self._packer.pack(
                 inquiry.asked,
@@ -200,12 +197,19 @@ class Answering:
         )
         parts = (*parts, *documents)
         sending = Sending(sink, scope, packed, question, parts, payload.label_of(parts))
-        if sink is None or (not packed.evidence and not cleared):
+        if sink is None or (not packed.evidence and scope.labels is None):
             return replace(sending, admitted=True)
-        if not packed.evidence:
-            inquiry.dispatch.withheld(sink, scope.labels or frozenset(), inquiry.index.labels(), parts)
+        if not packed.evidence and scope.labels is not None:
+            inquiry.dispatch.withheld(sink, scope.labels, inquiry.labels(), parts)
             return sending
         return replace(sending, admitted=inquiry.dispatch.admits(sink, sending.label))
+
+    def _scope(self, inquiry: Inquiry, sink: Sink | None, parts: tuple[Part, ...]) -> Scope:
+        """Where evidence for this sink is looked for."""
+        scope = Scope(inquiry.request.principal.groups, inquiry.request.conditions)
+        if sink is None or inquiry.index.collection.mode == "escalate":
+            return scope
+        return replace(scope, labels=inquiry.dispatch.cleared(sink, inquiry.labels(), parts))
 
     def _generate(self, inquiry: Inquiry, sending: Sending) -> Iterator[str | Answer]:
         """Let a language model phrase it; what nothing supports is left out, and where nothing is left, quote instead."""

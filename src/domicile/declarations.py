@@ -106,6 +106,13 @@ class Sink(Section):
             raise PydanticCustomError("secret", 'names a secret, never holds it: { env = "NAME" } or { file = "PATH" }')
         return given
 
+    @field_validator("processing_regions", "storage_regions")
+    @classmethod
+    def _elsewhere(cls, names: list[str]) -> list[str]:
+        if LOCAL in names:
+            raise PydanticCustomError("regions", "`local` is this process, which is no sink: name where the sink is")
+        return names
+
     @field_validator("max_sensitivity")
     @classmethod
     def _known(cls, word: str) -> str:

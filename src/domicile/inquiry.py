@@ -70,3 +70,8 @@ class Inquiry:
     @property
     def tenant(self) -> str:
         return self.index.collection.tenant
+
+    def labels(self) -> frozenset[Label]:
+        """The labels of the documents that the principal may read; of others not even the label is told."""
+        may_read = self.request.principal.may_read
+        return frozenset(label for label in self.index.labels() if may_read(label.groups))

@@ -174,7 +174,7 @@ def _days(value: object) -> int:
 
 def join_partial(sources: Iterable[PartialLabel]) -> PartialLabel:
     """The most restrictive of all that the sources say."""
-    return reduce(_join_two, sources, PartialLabel())
+    return reduce(_join_two, dict.fromkeys(sources), PartialLabel())  # most of them say the same
 
 
 def _join_two(a: PartialLabel, b: PartialLabel) -> PartialLabel:

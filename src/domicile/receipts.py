@@ -54,7 +54,7 @@ def answer(
     tenant: str,
     question: str,
     parts: Sequence[Part],
-    considered: Sequence[Sink],
+    considered: Sequence[tuple[Sink, Label | None]],
     egress_ids: Sequence[str],
     regions: Regions,
     *,
@@ -67,7 +67,7 @@ def answer(
     Args:
         question: as it was asked.
         parts: of the payload; of the question alone where nothing was packed.
-        considered: the sinks that were looked at.
+        considered: the sinks that were looked at, with the label of what each would have got.
         egress_ids: of the records of what was sent for it.
         cached_from: the receipt of the answer that was given again.
     """
@@ -101,7 +101,10 @@ def answer(
             "region": decision.region,
             "denied": [{"sink": sink, "reasons": list(reasons)} for sink, reasons in decision.denied],
         },
-        "sinks": [declaration(sink, regions) for sink in considered],
+        "sinks": [
+            declaration(sink, regions) | ({} if label is None else {"label": labels.to_json(label, regions)})
+            for sink, label in considered
+        ],
         "purpose": "answer",
         "policy": policy_version,
         "prompt_version": prompts.VERSION,

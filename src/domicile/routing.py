@@ -143,6 +143,7 @@ class Dispatch:
         egress: ids of the records of what was sent.
         spent: on calls of providers, failed ones too.
         degraded: why a lesser route answers than policy allows.
+        considered: sinks that were looked at, and the label of what they would have got; ``None`` where that was nothing.
     """
 
     routing: Routing
@@ -153,7 +154,7 @@ class Dispatch:
     egress: list[str] = field(default_factory=list)
     spent: Cost = field(default_factory=Cost)
     degraded: str | None = None
-    considered: list[Sink] = field(default_factory=list)
+    considered: list[tuple[Sink, Label | None]] = field(default_factory=list)
 
     def order(self) -> Iterator[Sink | None]:
         """The sinks of the tenant's order; ``None`` is the model that runs here, which comes last where it is not named."""
@@ -163,7 +164,7 @@ class Dispatch:
 
     def admits(self, sink: Sink, label: Label) -> bool:
         """Whether the sink may have this payload and is there; else the reasons are noted."""
-        self.considered.append(sink)
+        self.considered.append((sink, label))
         verdict = policy.decide(label, sink, PURPOSE, self.routing.clock())
         if not verdict.allowed:
             self.denied.append((sink.name, verdict.reasons))
@@ -184,7 +185,7 @@ class Dispatch:
     ) -> None:
         """Note that what may go to the sink does not answer the question; where nothing may, why."""
         reasons = {reason for label in given - cleared for reason in self._against(sink, label, question)}
-        self.considered.append(sink)
+        self.considered.append((sink, None))
         ordered = tuple(reason for reason in get_args(policy.Reason) if reason in reasons)
         self.denied.append((sink.name, ("evidence",) if cleared else ordered))
 

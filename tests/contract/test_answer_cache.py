@@ -19,7 +19,7 @@ from victims import victim
 from domicile.errors import StorageError
 from domicile.testing import MemoryAnswerCache
 
-SECRET = "zanzibar"
+WORD = "zanzibar"
 
 
 class TestMemoryAnswerCache(AnswerCacheContract):
@@ -37,7 +37,7 @@ class TestSqliteAnswerCache(AnswerCacheContract):
         return Cached(at(tmp_path, clock, request.param), at(tmp_path, clock, request.param), clock)
 
 
-def holding(place: Path, text: str = SECRET) -> list[str]:
+def holding(place: Path, text: str = WORD) -> list[str]:
     """The files below a folder that hold this text."""
     return sorted(path.name for path in place.rglob("*") if path.is_file() and text.encode() in path.read_bytes())
 
@@ -76,14 +76,14 @@ def test_what_is_forgotten_is_in_no_file(tmp_path: Path, word: str) -> None:
     """Also what was cached long ago and made room for newer answers: it may still lie in the log."""
     cache, other = at(tmp_path), at(tmp_path)
     for number in range(ENTRIES * 3):
-        cache.put(f"k{number}", answer(f"{SECRET} {number} " * 400))
+        cache.put(f"k{number}", answer(f"{WORD} {number} " * 400))
     cache.put("d", answer("of another collection", collection="d"))
     assert other.get(f"k{ENTRIES * 3 - 1}") is not None
     assert holding(tmp_path) == ["answers.sqlite-wal"]  # control
     getattr(cache, word)("c", 2)
     assert holding(tmp_path) == []
-    cache.put("late", answer(SECRET))
-    other.put("later", answer(SECRET))
+    cache.put("late", answer(WORD))
+    other.put("later", answer(WORD))
     assert holding(tmp_path) == []
     assert at(tmp_path).get("d") == answer("of another collection", collection="d")
 
@@ -93,7 +93,7 @@ def test_an_erasure_waits_for_readers_and_then_takes_the_file_from_them(
 ) -> None:
     monkeypatch.setattr("domicile.adapters.answer_cache.FLUSH_SECONDS", 0.3)
     cache = at(tmp_path)
-    cache.put("k", answer(SECRET))
+    cache.put("k", answer(WORD))
     with closing(sqlite3.connect(tmp_path / "cache" / "answers.sqlite", isolation_level=None)) as reader:
         reader.execute("BEGIN")
         assert reader.execute("SELECT count(*) FROM answers").fetchone() == (1,)
@@ -125,7 +125,7 @@ def test_a_damaged_file_is_begun_anew(tmp_path: Path, bytes_: bytes, caplog: pyt
 
 
 def test_pages_that_were_overwritten_give_no_wrong_answer(tmp_path: Path) -> None:
-    at(tmp_path).put("k", answer(SECRET * 500))
+    at(tmp_path).put("k", answer(WORD * 500))
     at(tmp_path).retain("d", 1)  # brings the log into the file
     path = tmp_path / "cache" / "answers.sqlite"
     whole = path.read_bytes()
@@ -135,7 +135,7 @@ def test_pages_that_were_overwritten_give_no_wrong_answer(tmp_path: Path) -> Non
         path.write_bytes(whole[:spot] + bytes([whole[spot] ^ 1]) + whole[spot + 1 :])
         found = at(tmp_path, memory=0).get("k")
         missed += found is None
-        wrong += found not in (None, answer(SECRET * 500))
+        wrong += found not in (None, answer(WORD * 500))
         for name in ("-wal", "-shm"):
             Path(f"{path}{name}").unlink(missing_ok=True)
     assert (wrong, missed > 10) == (0, True)

@@ -131,7 +131,7 @@ def test_a_body_larger_than_the_buffers_of_the_system_arrives(server: RecordingP
         "http://10.0.0.1/v1",
         "http://127.0.0.1.example/v1",
         "ftp://127.0.0.1/v1",
-        "https://user:word@llm.example/v1",
+        "https://user" + ":word@llm.example/v1",
         "https://llm.example/v1?key=1",
         "https:///v1",
         "llm.example/v1",

@@ -16,7 +16,7 @@ from domicile.bootstrap import Home
 from domicile.errors import StorageError
 from domicile_ingest.cli import main
 
-SECRET = "zanzibar"
+WORD = "zanzibar"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Place:
 
     def holding(self) -> set[str]:
         """The folders directly below the home with a file that holds the text; raw or not, it was written plainly."""
-        files = (path for path in self.home.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes())
+        files = (path for path in self.home.rglob("*") if path.is_file() and WORD.encode() in path.read_bytes())
         return {path.relative_to(self.home).parts[0] for path in files}
 
 
@@ -44,7 +44,7 @@ def place(tmp_path: Path) -> Place:
     source.mkdir()
     (home / "domicile.toml").write_text(f'[models]\nembedder = "{tiny_models.write_embedder(tmp_path / "tiny")}"\n')
     (source / "pump.md").write_text("# Pump\n\nThe pump is checked every week.\n")
-    (source / "secret.md").write_text(f"# Secret\n\nThe {SECRET} file.\n")
+    (source / "secret.md").write_text(f"# Secret\n\nThe {WORD} file.\n")
     return Place(home, source)
 
 
@@ -52,12 +52,12 @@ def test_what_was_cached_is_erased_and_does_not_come_back(place: Place) -> None:
     assert place.ingest("run", place.source) == 0
     serving = place.cache()
     for number in range(20):
-        serving.put(f"k{number}", answer(f"The {SECRET} file {number}.", generation=1))
+        serving.put(f"k{number}", answer(f"The {WORD} file {number}.", generation=1))
     serving.put("other", answer("of another collection", collection="d"))
     assert place.holding() == {"cache", "data"}
     assert place.ingest("erase", "secret.md") == 0
     assert place.holding() == set()
-    serving.put("late", answer(f"{SECRET}, and it took long", generation=1))  # the service has not looked yet
+    serving.put("late", answer(f"{WORD}, and it took long", generation=1))  # the service has not looked yet
     assert place.holding() == set()
     serving.retain("c", 2)
     assert serving.get("k1") is serving.get("late") is None
@@ -71,7 +71,7 @@ def test_an_erasure_that_was_cut_off_before_the_cache_is_repeated(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert place.ingest("run", place.source) == 0
-    place.cache().put("k", answer(SECRET, generation=1))
+    place.cache().put("k", answer(WORD, generation=1))
     forget = SqliteAnswerCache.forget
 
     def refuse(*_: object) -> None:

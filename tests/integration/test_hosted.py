@@ -28,7 +28,7 @@ from domicile.errors import (
     ProviderUnready,
 )
 
-SECRET = "sk-0123456789-canary"
+CANARY = "sk-0123456789-canary"
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def server() -> Iterator[RecordingProvider]:
 
 @pytest.fixture
 def hosted(server: RecordingProvider) -> Iterator[HostedProvider]:
-    hosted = HostedProvider(declared(server.url), lambda: SECRET)
+    hosted = HostedProvider(declared(server.url), lambda: CANARY)
     yield hosted
     hosted.close()
 
@@ -61,7 +61,7 @@ def text(items: list[str | Usage]) -> str:
 def loaded() -> None:
     """The first call takes seconds, and here deadlines are tested."""
     with recording_provider(script=["ok", "rejected"]) as server:
-        hosted = HostedProvider(declared(server.url), lambda: SECRET)
+        hosted = HostedProvider(declared(server.url), lambda: CANARY)
         say(hosted, 120)
         with pytest.raises(ProviderRejected):
             say(hosted, 120)
@@ -134,7 +134,7 @@ def untold(error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
     shown = "".join(repr(frame.f_locals) for frame in frames)
     logged = "".join(record.getMessage() + str(record.exc_info) for record in caplog.records)
     for told in (shown, logged, str(error)):
-        assert SECRET not in told
+        assert CANARY not in told
         assert "Welcome" not in told
     assert "parental leave" not in logged + str(error)
 
@@ -185,7 +185,7 @@ def test_an_address_where_nobody_listens() -> None:
         url = gone.url
     authorized: list[bytes] = []
     with pytest.raises(ProviderDown, match="acme-eu cannot be reached"):
-        say(HostedProvider(declared(url), lambda: SECRET), authorize=authorized.append)
+        say(HostedProvider(declared(url), lambda: CANARY), authorize=authorized.append)
     assert len(authorized) == 2
 
 
@@ -244,7 +244,7 @@ def test_calls_at_once_keep_apart(server: RecordingProvider, hosted: HostedProvi
 class TestCircuit:
     def test_it_opens_after_failures_in_a_row_and_closes_after_a_success(self, server: RecordingProvider) -> None:
         server.script = ("error",)
-        hosted = HostedProvider(declared(server.url), lambda: SECRET, failures=3, rest_seconds=1.0)
+        hosted = HostedProvider(declared(server.url), lambda: CANARY, failures=3, rest_seconds=1.0)
         for _ in range(3):
             assert hosted.state == "ready"
             with pytest.raises(ProviderDown):
@@ -268,7 +268,7 @@ class TestCircuit:
         hosted.close()
 
     def test_what_is_not_the_providers_trouble_does_not_open_it(self, server: RecordingProvider) -> None:
-        hosted = HostedProvider(declared(server.url), lambda: SECRET, failures=1)
+        hosted = HostedProvider(declared(server.url), lambda: CANARY, failures=1)
         server.script = ("rejected",)
         with pytest.raises(ProviderRejected):
             say(hosted)
@@ -296,7 +296,7 @@ def test_without_a_secret_nothing_is_called(server: RecordingProvider) -> None:
     with pytest.raises(ProviderUnready, match="no secret"):
         say(hosted)
     assert server.connections == 0
-    secret.append(SECRET)
+    secret.append(CANARY)
     assert hosted.state == "ready"
     assert text(say(hosted)) == REPLY
     hosted.close()
@@ -305,14 +305,14 @@ def test_without_a_secret_nothing_is_called(server: RecordingProvider) -> None:
 @pytest.mark.parametrize("model", ["anthropic/claude", "gpt-x", "openai/", "azure/openai/gpt-x"])
 def test_other_families_are_refused(model: str) -> None:
     with pytest.raises(ConfigError, match=r"acme-eu.*openai/NAME"):
-        HostedProvider(declared("http://127.0.0.1:1/v1", model=model), lambda: SECRET)
+        HostedProvider(declared("http://127.0.0.1:1/v1", model=model), lambda: CANARY)
 
 
 @pytest.mark.parametrize("model", ["openai/gpt-5-pro", "openai/responses/gpt-x", "openai/o1", "openai/gpt-5"])
 def test_a_model_that_litellm_calls_otherwise_goes_through_the_broker_too(
     server: RecordingProvider, model: str
 ) -> None:
-    hosted = HostedProvider(declared(server.url, model=model), lambda: SECRET)
+    hosted = HostedProvider(declared(server.url, model=model), lambda: CANARY)
     authorized: list[bytes] = []
     assert text(say(hosted, authorize=authorized.append)) == REPLY
     assert server.bodies == authorized
@@ -358,7 +358,7 @@ def test_the_environment_changes_nothing(
             "USE_LITELLM_PROXY", "EXPERIMENTAL_OPENAI_BASE_LLM_HTTP_HANDLER", "LITELLM_ROUTE_ALL_CHAT_OPENAI_TO_RESPONSES",
         ):  # fmt: skip
             monkeypatch.setenv(name, "true")
-        fresh = HostedProvider(declared(server.url), lambda: SECRET)
+        fresh = HostedProvider(declared(server.url), lambda: CANARY)
         assert text(say(fresh)) == REPLY
         fresh.close()
         assert trap.connections == 0
@@ -366,7 +366,7 @@ def test_the_environment_changes_nothing(
     assert within == without
     assert within.headers == {
         "host": f"127.0.0.1:{server.port}",
-        "authorization": f"Bearer {SECRET}",
+        "authorization": f"Bearer {CANARY}",
         "content-type": "application/json",
         "content-length": str(len(within.body)),
         "accept": "text/event-stream, application/json",
@@ -387,7 +387,7 @@ def test_litellm_keeps_neither_client_nor_key(server: RecordingProvider, hosted:
     for provider in (hosted, other, hosted):
         say(provider)
     keys = [received.headers["authorization"] for received in server.received]
-    assert keys == [f"Bearer {SECRET}", "Bearer sk-other", f"Bearer {SECRET}"]
+    assert keys == [f"Bearer {CANARY}", "Bearer sk-other", f"Bearer {CANARY}"]
     kept = litellm.in_memory_llm_clients_cache.cache_dict.values()
     assert not [client for client in kept if isinstance(client, openai.OpenAI)]
     gc.collect()

@@ -207,7 +207,7 @@ def recorded(home: Home) -> tuple[str, str]:
     decision = Decision("local", "local", "small", "local", label, (("acme-eu", reasons),))
     given = Answer("No.", False, "kept", "handbook", 1, (), decision)
     body = receipts.answer(
-        given, OWNER, "default", "Who?", parts, [declared], [], home.regions, mode="escalate", policy_version="p"
+        given, OWNER, "default", "Who?", parts, [(declared, label)], [], home.regions, mode="escalate", policy_version="p"
     )
     sent = receipts.egress(
         declared, label, parts, home.regions, purpose="answer", policy_version="p", attempt=1, body_sha256="c0ffee",

@@ -56,13 +56,11 @@ def answered(
     given = Answer(
         "26 weeks.", abstained, "kept", "handbook", 3, (), replace(made, label=label, denied=tuple(denied))
     )  # fmt: skip
+    looked_at = [(sink, label if mode == "escalate" else None) for sink in considered]
     body: dict[str, Any] = receipts.answer(
-        given, OWNER, "t", "How long?", parts, considered, egress, REGIONS, mode=mode, policy_version="p1",
+        given, OWNER, "t", "How long?", parts, looked_at, egress, REGIONS, mode=mode, policy_version="p1",
         cached_from="r_first" if made.route == "cache" else None,
     )  # fmt: skip
-    if mode == "escalate" and label is not None:
-        for raw in body["sinks"]:
-            raw["label"] = labels.to_json(label, REGIONS)
     change(body)
     return written("answer", body)
 

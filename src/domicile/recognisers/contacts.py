@@ -17,7 +17,8 @@ _PHONE_WORDS = words(
     "phone", "(?:mobile|cell|fax)(?: (?:no|number|phone))?(?![a-z])", "tel(?![a-z])", "call(?:ed|ing)?(?![a-z])", "dial",
     "sms(?![a-z])", "whatsapp", "signal(?![a-z])", "telephone", "telefon", "téléphone", "handy(?![a-z])", "mobil",
     "anrufen", "rückruf", "rufnummer",
-    "(?:my|your|her|his|their|our) number(?: is)?(?![a-z])", "contact(?![a-z])", "durchwahl", "portable", "appel", "teléfono", "móvil", "llam", "cellulare", "chiam",
+    "(?:my|your|her|his|their|our) number(?: is)?(?![a-z])", "contact(?![a-z])",
+    "durchwahl", "portable", "appel", "teléfono", "móvil", "llam", "cellulare", "chiam",
     "telefoon", "bel(?:len)?(?![a-z])", "hotline", "(?:text|ring|reach) (?:me|him|her|us|them)(?![a-z])",
 )  # fmt: skip
 _DIGIT_RUN = re.compile(r"[0-9]+(?:[ ./()-]{1,3}[0-9]+)*")

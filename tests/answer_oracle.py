@@ -6,6 +6,7 @@ here a second time, found by words that stand in one document only.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import reference_policy as reference
-from answer_world import PRICE, Paper, Policy, Sent, World
+from answer_world import Paper, Policy, Sent, World
 
 from domicile.answering import AnswerRequest
 from domicile.domain import Answer, Label, Principal
@@ -62,7 +63,7 @@ class Oracle:
         answer = world.ask(request, fresh=fresh)
         case = _Case(request, tenant, policy, behind)
         new = world.sent[sent:]
-        wrong = [*self._bytes(case, new), *self._spent(tenant, policy)]
+        wrong = [*self._bytes(case, new), *(self._spent(tenant, policy) if new else ())]
         if not isinstance(answer, Answer):
             return None, [*wrong, *self._refused(case, answer, new)]
         local = [message.content for prompt in world.local.prompts[asked:] for message in prompt.messages]
@@ -85,7 +86,7 @@ class Oracle:
                 yield f"deleted: {one.sink} got {gone}"
             if not found or any(paper.collection != case.request.collection for paper in found):
                 yield f"leak: {one.sink} got text of {found or 'nothing'}"
-            detected = [] if one.sink in one.policy.redacting else case.detected_in_question()
+            detected = [] if one.sink in one.policy.redacting else case.detected()
             if one.sink in one.policy.redacting and PERSONAL.encode() in one.body:
                 yield f"leak: {one.sink} got personal data"
             label = reference.whole(reference.together([*case.base(), *detected, *map(table_of, found)]), None)
@@ -94,18 +95,18 @@ class Oracle:
             if any(not may_read(case.request.principal, table_of(paper)) for paper in found):
                 yield f"access: {one.sink} got what {case.request.principal.name} may not read"
             yield from self._booked(case, one)
-        self.seen["books"] += 1
         egress = self.world.records("egress")
         if len(egress) != len(world.sent):
             yield f"books: {len(egress)} records of {len(world.sent)} bodies"
 
     def _booked(self, case: _Case, one: Sent) -> Iterator[str]:
-        self.seen["audit"] += 1
+        self.seen["books"] += 1
         if not one.audit_works or not self.world.ledger_works:
             yield f"audit: {one.sink} was called, and it could not be written down"
-        if len(one.records) < 1 or any(record["sink"] != one.sink for record in one.records):
+        own = one.records[-1] if len(one.records) == self.world.sent.index(one) + 1 else {}
+        if (own.get("sink"), own.get("body_sha256")) != (one.sink, hashlib.sha256(one.body).hexdigest()):
             yield f"books: {one.sink} got bytes that no record named before"
-        elif one.records[-1]["policy"] != one.policy.version or one.policy is not case.policy:
+        elif own["policy"] != one.policy.version or one.policy is not case.policy:
             yield f"books: {one.sink}: the record is of another policy"
         order = case.policy.order[case.tenant]
         before = order[: order.index("local")] if "local" in order and self.world.local.state == "ready" else order
@@ -143,6 +144,7 @@ class Oracle:
             yield f"access: {case.request.principal.name} asked {case.request.collection}"
         if case.widens():
             yield f"flags: {case.request.flags} were taken beyond the ceiling"
+        self.seen["audit"] += not self.world.audit_works or not self.world.ledger_works
         if (answer.receipt is None) == self.world.audit_works:
             yield f"audit: the receipt of an answer is {answer.receipt}"
 
@@ -162,7 +164,7 @@ class Oracle:
             return
         if not may_read(case.request.principal, {"groups": answer.decision.label.groups}):
             yield f"cache: {case.request.principal.name} may not read {answer.decision.label.groups}"
-        yield from _at_least(answer.decision.label, [*case.base(), *case.detected()])
+        yield from _at_least(answer.decision.label, [*case.base(), *([] if case.policy.redacting else case.detected())], self._lost)
 
     def _origin(self, answer: Answer) -> str:
         [record] = [record for record in self.world.records("answer") if record["id"] == answer.receipt]
@@ -177,11 +179,11 @@ class Oracle:
         given = [one.body.decode() for one in sent if one.sink == answer.decision.sink]
         seen, _ = self._papers(answer.answer, *(local if answer.decision.route == "local" else ()), *given)
         redacted = answer.decision.sink in case.policy.redacting
-        parts = [*case.base(), *([] if redacted else case.detected_in_question()), *map(table_of, seen)]
+        parts = [*case.base(), *([] if redacted else case.detected()), *map(table_of, seen)]
         self.seen["taint"] += 1
         self.seen["unknown history"] += any(behind is None for behind in case.behind)
         self.seen["flags"] += bool(case.flags())
-        yield from _at_least(answer.decision.label, parts)
+        yield from _at_least(answer.decision.label, parts, self._lost)
         if any(behind is None for behind in case.behind) and sent:
             yield "unknown history: something was sent after words that nobody here said"
         told = [record for record in self.world.records("answer") if record["id"] == answer.receipt]
@@ -199,7 +201,7 @@ class Oracle:
         """Nothing is in the label that nobody said, and who answers is the first who may."""
         names = {part["name"] for part in record["parts"] if part["kind"] == "document"}
         packed = [paper for paper in self.world.papers.values() if paper.collection == case.request.collection and paper.uri in names]
-        if not self.world.labels_whole or self.world.kept_labels < 100:
+        if self._lost:
             return
         label = reference.whole(reference.together([*parts, *map(table_of, packed)]), None)
         assert answer.decision.label is not None
@@ -217,7 +219,7 @@ class Oracle:
 
     def _repeated(self, case: _Case, answer: Answer) -> Iterator[str]:
         """The same question in the same state has the same answer from the same place."""
-        if case.policy.budgets or not self.world.labels_whole or self.world.kept_labels < 100:
+        if case.policy.budgets or self._lost:
             return
         made_from = tuple(None if behind is None else str(sorted(behind.items())) for behind in case.behind)
         told = answer.answer, answer.decision.label, len(answer.citations)
@@ -225,12 +227,17 @@ class Oracle:
         for what, value in (("told", told), ("where", where)):
             if value is None:
                 continue
-            key = self.world.epoch, case.request, made_from, what
+            key = self.world.epoch, case.request, made_from, what, answer.cached
             self.seen["same"] += key in self._same
             if self._same.setdefault(key, value) != value:
                 yield f"same: {value} and before {self._same[key]}"
 
     # What is known
+
+    @property
+    def _lost(self) -> bool:
+        """Whether the product may have forgotten what an answer was made from."""
+        return not self.world.labels_whole or self.world.kept_labels < 100
 
     def _behind(self, tenant: str, text: str) -> Table | None:
         """What an assistant's words were made from; nothing for the words that are made from nothing."""
@@ -264,9 +271,6 @@ class _Case:
         ]  # fmt: skip
 
     def detected(self) -> list[Table]:
-        return self.detected_in_question()
-
-    def detected_in_question(self) -> list[Table]:
         return [{"categories": ["pii"]}] if PERSONAL in self.request.question else []
 
     def flags(self) -> Table:
@@ -286,10 +290,6 @@ class _Case:
 
     def key(self, text: str) -> tuple[str, str]:
         return self.tenant, _normal(text)
-
-
-def bill(asked: int, said: int) -> float:
-    return PRICE.of(asked, said)
 
 
 def table_of(paper: Paper) -> Table:
@@ -315,11 +315,12 @@ def _comparable(table: Table) -> Table:
     }  # fmt: skip
 
 
-def _at_least(label: Label, parts: list[Table]) -> Iterator[str]:
-    """Joining a part once more must change nothing."""
+def _at_least(label: Label, parts: list[Table], lost: bool) -> Iterator[str]:
+    """Joining a part once more must change nothing; where labels of answers may be ``lost`` they count as narrowest."""
     mine = _table(label)
+    narrowest = _comparable(reference.together([mine, reference.NARROWEST])) == mine
     for part in parts:
-        if _comparable(reference.together([mine, part])) != mine:
+        if _comparable(reference.together([mine, part])) != mine and not (lost and narrowest):
             yield f"taint: {mine} is less than its part {part}"
 
 

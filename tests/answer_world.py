@@ -6,16 +6,17 @@ the plain tables they were written as. Nothing is judged here.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import itertools
 import json
-import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from corpora import EMBEDDER
 from faults import scratch
@@ -31,17 +32,17 @@ from domicile.adapters.ledger import SqliteLedger
 from domicile.adapters.sentencex import SentencexSplitter
 from domicile.answering import Answering, AnswerRequest, Limits
 from domicile.detectors import DETECTORS
-from domicile.domain import Answer, Collection, Document, Label, Principal
+from domicile.domain import Answer, Collection, Document
 from domicile.errors import DomicileError
 from domicile.evidence import EvidenceSelector
 from domicile.files import HashMemory
 from domicile.policy import Price
-from domicile.ports import AnswerCache, IndexChange, NewChunk
+from domicile.ports import AnswerCache, IndexChange, NewChunk, Vectors
 from domicile.retrieval import Retriever
 from domicile.routing import Calls, Declared, Routing, TenantPolicy
 from domicile.testing import MemoryAnswerCache, MemoryAuditLog, ScriptedGenerator, ScriptedProvider
 
-Table = dict[str, object]
+Table = dict[str, Any]
 EPOCH = datetime(2026, 12, 30, 12, tzinfo=UTC)
 PRICE = Price(1_000.0, 1_000.0)
 """A thousandth of a unit for each word, so that a small budget is spent after a few calls."""
@@ -94,13 +95,13 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A body as it left: to whom, when, under which policy, and what the audit log held of it at that moment."""
+    """A body as it left: to whom, when, under which policy, and which records of egress the log held at that moment."""
 
     sink: str
     body: bytes
     at: datetime
     policy: Policy
-    records: tuple[Table, ...]
+    records: list[Table]
     audit_works: bool
 
 
@@ -112,12 +113,12 @@ class Wire(list[bytes]):
         self._world, self._provider = world, provider
 
     def append(self, body: bytes) -> None:
-        world, digest = self._world, hashlib.sha256(body).hexdigest()
-        records = tuple(record for record in world.records("egress") if record["body_sha256"] == digest)
-        world.sent.append(
-            Sent(self._provider.name, body, world.now, world.policy, records, world.audit_works)
-        )
-        self._provider.replies = [world.failures.get(self._provider.name, _echo(body))]
+        world, name, said = self._world, self._provider.name, _echo(body)
+        world.sent.append(Sent(name, body, world.now, world.policy, world.records("egress"), world.audit_works))
+        self._provider.replies = [world.failures.get(name, said)]
+        if name not in world.failures:
+            asked = sum(len(message["content"].split()) for message in json.loads(body)["messages"])
+            world.bills.append((world.asking, world.now.date(), PRICE.of(asked, min(60, len(said.split())))))
         super().append(body)
 
 
@@ -128,12 +129,13 @@ def _echo(body: bytes) -> str:
     return f"{passage.split('. ')[0].rstrip('.')}. [1]"
 
 
-@dataclass(slots=True)
+@dataclass
 class World:
     """Everything that answers depend on.
 
     Attributes:
         failures: what a provider does instead of answering, by its name.
+        bills: (tenant, day, money) of each call as its provider would bill it.
         leap: reads of the clock until it jumps by a day, in the middle of an answer perhaps.
         epoch: changes with everything that may change an answer.
     """
@@ -148,6 +150,8 @@ class World:
     ever: dict[str, Paper] = field(default_factory=dict)
     generation: dict[str, int] = field(default_factory=dict)
     sent: list[Sent] = field(default_factory=list)
+    bills: list[tuple[str, date, float]] = field(default_factory=list)
+    asking: str = ""
     failures: dict[str, str | DomicileError] = field(default_factory=dict)
     leap: int | None = None
     epoch: int = 0
@@ -210,6 +214,7 @@ class World:
 
     def ask(self, request: AnswerRequest, *, fresh: bool = False) -> Answer | DomicileError:
         """The answer or the refusal; ``fresh`` asks a service without a cache."""
+        self.asking = self.collections[request.collection].tenant
         try:
             *_, answer = (self._without_cache if fresh else self._answering).answer(request)
         except DomicileError as refused:
@@ -251,8 +256,17 @@ class World:
         del self.papers[paper.collection, paper.uri]
 
     def erase(self, paper: Paper) -> None:
-        with self._change(paper.collection) as change:
-            change.erase([paper.uri])
+        """Returns when it is acknowledged; a service lets go of the generations that are to be removed meanwhile."""
+        gc.collect()  # processes of before a restart hold nothing
+        done = threading.Event()
+        service = threading.Thread(target=self._follow_until, args=(done,))
+        service.start()
+        try:
+            with self._change(paper.collection) as change:
+                change.erase([paper.uri])
+        finally:
+            done.set()
+            service.join()
         del self.papers[paper.collection, paper.uri]
         SqliteAnswerCache(self.path / "answers.sqlite", clock=self.clock).forget(
             paper.collection, self.generation[paper.collection]
@@ -270,6 +284,10 @@ class World:
         self.indexes.refresh()
         for name in self.indexes.names():
             self.cache.retain(name, self.indexes.generation(name))
+
+    def _follow_until(self, done: threading.Event) -> None:
+        while not done.wait(0.02):
+            self.indexes.refresh()
 
     def move(self, collection: str, tenant: str) -> None:
         """Give a collection to another tenant, and restart."""
@@ -311,10 +329,10 @@ class World:
     def damage(self, name: Literal["answers", "labels", "ledger"]) -> None:
         """Overwrite a file while it is in use."""
         self.epoch += 1
+        (self.path / f"{name}.sqlite").touch()
         for file in self.path.glob(f"{name}.sqlite*"):
-            size = max(4096, file.stat().st_size)
             with open(file, "r+b") as opened:
-                opened.write(os.urandom(size))
+                opened.write(b"damaged " * (1 + file.stat().st_size // 8))
         self.labels_whole = self.labels_whole and name != "labels"
         self.ledger_works = self.ledger_works and name != "ledger"
 
@@ -322,10 +340,11 @@ class World:
         for file in self.path.glob("ledger.sqlite*"):
             file.unlink()
         self.ledger_works = True
+        self.bills.clear()
         self.restart()
 
 
-def _chunks(paper: Paper) -> tuple[list[NewChunk], object]:
+def _chunks(paper: Paper) -> tuple[list[NewChunk], Vectors]:
     title = paper.canaries[0]
     indexed = f"About {title}\nCode {title}\n{paper.text}"
     chunk = NewChunk((f"Code {title}",), None, 0, len(paper.text), paper.text, "", indexed)

@@ -167,6 +167,7 @@ POSITIVE: dict[str, list[str]] = {
         "«sk·-proj-AbCdEf0123456789GhIjKl_mnop-QRST» rate limit?",
     ],
     "BEARER_TOKEN": ["curl -H 'Authorization: «Bear·er mF_9.B5f-4.1JqM8xYz0Kp»' gives 403"],
+    "BASIC_CREDENTIALS": ["The header «Authorization: Ba·sic dXNlcjpwYXNzd29yZA==» is refused"],
     "URL_PASSWORD": ["connect to postgres«://app:hun·ter2@db.internal»/x"],
     "PASSWORD": [
         "the password is «Hunter2!»",

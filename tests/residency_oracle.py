@@ -13,7 +13,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from canaries import found_in
-from conversations import CEILINGS, COLLECTIONS, ORDERS, SINKS, Conversation, Key, Paper, Place, Table, Turn, World
+from conversations import (
+    CEILINGS,
+    COLLECTIONS,
+    ORDERS,
+    PROVIDER_CANARY,
+    SINKS,
+    Conversation,
+    Key,
+    Paper,
+    Place,
+    Table,
+    Turn,
+    World,
+)
 from provider import Received
 from reference_policy import NARROWEST, reasons, together, understood, whole
 
@@ -153,6 +166,8 @@ def _bytes_beside(evidence: Evidence) -> Iterator[str]:
     for what, data in evidence.seen.items():
         for word in found_in(data, owners):
             yield f"leak: {what} has the {owners[word][1]} of {_about(owners[word][0])}"
+        if PROVIDER_CANARY.encode() in data:
+            yield f"leak: {what} has the secret of a provider"
 
 
 def _bytes_at_rest(evidence: Evidence) -> Iterator[str]:

@@ -26,6 +26,7 @@ from domicile.errors import (
     EgressDenied,
     ModelMissing,
     ModelSlow,
+    Overloaded,
     ProviderError,
     StorageError,
 )
@@ -146,13 +147,22 @@ class Answering:
                 inquiry.dispatch.failed(sink, error)
             except (ModelMissing, Damaged, ModelSlow):
                 inquiry.dispatch.degraded = "model"
+            except Overloaded:
+                if inquiry.dispatch.degraded is None:
+                    raise
+                break  # a provider failed, and then there was no place: better the quotes than nothing
         yield from self._quote(inquiry, self._prepare(inquiry, None))
 
     def _begin(self, request: AnswerRequest, cancelled: Callable[[], bool]) -> Inquiry:
         watch = Stopwatch(self._clock)
         index = self._retriever.pin(request.collection, request.principal)
         parts = self._question_parts(request, index.collection.tenant, request.question)
-        dispatch = Dispatch(self._routing, request.principal, index.collection.tenant, request.collection)
+        dispatch = Dispatch(
+            self._routing,
+            request.principal,
+            index,
+            lambda: self._retriever.pin(request.collection, request.principal),
+        )
         deadline = self._clock() + self._limits.deadline
         watch.lap("label")
         return Inquiry(request, index, parts, dispatch, watch, deadline, self._cpu(), cancelled)
@@ -179,6 +189,9 @@ class Answering:
         if sink is not None and sink.name in self._routing.declared.redacting:
             question = detectors.redact(question, detectors.detect(question, self._routing.declared.detectors))
             parts = self._question_parts(inquiry.request, inquiry.tenant, question)
+        # read again as it is sent: in one line, and with the words of an earlier turn
+        found = detectors.label_of(detectors.detect(question, self._routing.declared.detectors))
+        parts = (*parts, Part("question", inquiry.tenant, found))
         scope = self._scope(inquiry, sink, parts)
         if scope not in inquiry.packed:
             inquiry.packed[scope] = self._packer.pack(

@@ -124,7 +124,7 @@ class Settings(Section):
     regions: dict[str, list[str]] = Field(default={})
     sinks: list[Sink] = Field(default=[])
     routing: Routing = Routing()
-    tenants: dict[str, Tenant] = Field(default={})
+    tenants: dict[Word, Tenant] = Field(default={})
     detectors: list[Detector] = Field(default=[])
     costs: Costs = Costs()
     cache: Cache = Cache()

@@ -45,7 +45,7 @@ class Console:
     def say(self, text: str = "") -> None:
         """A line of the result for people; nothing under ``--json``."""
         if not self.json:
-            _write(f"{text}\n")
+            _write(f"{text}\n".translate(_STEERING))
 
     def note(self, text: str) -> None:
         """A line beside the result: progress, a warning, advice. On stderr."""
@@ -161,6 +161,9 @@ def settle_streams() -> None:
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
+
+_STEERING = {code: "\ufffd" for code in (*range(9), *range(11, 32), 127, *range(128, 160))}
+"""Control characters: a document's text must not steer the terminal that shows it."""
 
 Command = Callable[[Sequence[str]], int]
 Handler = Callable[[argparse.Namespace, Console], int]

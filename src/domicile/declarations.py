@@ -7,6 +7,7 @@ about where bytes may go. Secrets are named, never written.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
@@ -22,8 +23,11 @@ from domicile.domain import Sensitivity
 from domicile.errors import ConfigError, LabelError
 from domicile.labels import LOCAL
 
-Word = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+WORD = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+Word = Annotated[str, Field(pattern=WORD)]
 RESERVED = frozenset({LOCAL, "extractive", "cache", "hosted"})
+_VISIBLE = re.compile(r"[!-~]+")
+_MODEL = re.compile(r"openai/[!-~]+")
 FAMILY = "openai/"
 """Of litellm's providers the one whose requests are proved to pass the egress broker."""
 
@@ -48,12 +52,12 @@ class Secret(Section):
 
     def read(self, environment: Mapping[str, str]) -> str | None:
         """The secret, read anew each time, so that a rotated one is taken; ``None`` where it cannot be had."""
-        if self.env is not None:
-            return environment.get(self.env) or None
         try:
-            return Path(str(self.file)).expanduser().read_text(encoding="utf-8").strip() or None
-        except (OSError, UnicodeDecodeError):
+            given = environment.get(self.env, "") if self.env else Path(str(self.file)).expanduser().read_text("utf-8")
+        except (OSError, ValueError, RuntimeError):  # not there, not text, no such user
             return None
+        secret = given.strip()
+        return secret if secret and _VISIBLE.fullmatch(secret) else None  # a header holds nothing else
 
 
 class Price(Section):
@@ -89,7 +93,7 @@ class Sink(Section):
     redact: bool = Field(
         default=False, description="replace what the detectors find in the question before it goes there"
     )
-    ca_file: str | None = Field(default=None, description="certificates that its address is checked with")
+    ca_file: str | None = Field(default=None, min_length=1, description="certificates that its address is checked with")
     price: Price | None = Field(default=None, description="for a million tokens (llm and judge: required)")
 
     @field_validator("name")
@@ -106,13 +110,6 @@ class Sink(Section):
             raise PydanticCustomError("secret", 'names a secret, never holds it: { env = "NAME" } or { file = "PATH" }')
         return given
 
-    @field_validator("processing_regions", "storage_regions")
-    @classmethod
-    def _elsewhere(cls, names: list[str]) -> list[str]:
-        if LOCAL in names:
-            raise PydanticCustomError("regions", "`local` is this process, which is no sink: name where the sink is")
-        return names
-
     @field_validator("max_sensitivity")
     @classmethod
     def _known(cls, word: str) -> str:
@@ -123,12 +120,18 @@ class Sink(Section):
     @field_validator("api_base")
     @classmethod
     def _pinned(cls, address: str) -> str:
-        parts = urlsplit(address)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(address)
+            possible = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            possible = False
+        if not possible or not _VISIBLE.fullmatch(address) or "/.." in address or "%" in parts.netloc:
             raise PydanticCustomError("address", "must be an address such as https://api.example.com/v1")
         if parts.username is not None or parts.query or parts.fragment:
             raise PydanticCustomError("address", "must have no user, query or fragment")
-        if parts.scheme == "http" and not is_loopback(parts.hostname):
+        if parts.path.rstrip("/").endswith("/chat/completions"):
+            raise PydanticCustomError("address", "leave out /chat/completions: it is put behind the address")
+        if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
             raise PydanticCustomError("address", "must be https: plain http is for loopback only")
         return address.rstrip("/")
 
@@ -137,7 +140,7 @@ class Sink(Section):
         if self.valid_from and self.valid_until and self.valid_from > self.valid_until:
             raise PydanticCustomError("validity", "valid_from is after valid_until")
         if self.kind in ("llm", "judge"):
-            if not self.model.startswith(FAMILY) or self.model == FAMILY:
+            if not _MODEL.fullmatch(self.model):
                 raise PydanticCustomError("model", f"model must be `{FAMILY}…`: other providers are not supported")
             if self.price is None:
                 raise PydanticCustomError(
@@ -188,8 +191,10 @@ class Tenant(Section):
 
     label: dict[str, Any] = Field(default={}, description="the ceiling of every question, see residency.md")
     order: list[str] | None = Field(default=None, description="instead of `routing.order`")
-    budget_day: float | None = Field(default=None, ge=0, description="for hosted answers in a day (UTC)")
-    budget_month: float | None = Field(default=None, ge=0, description="for hosted answers in a calendar month (UTC)")
+    budget_day: float | None = Field(default=None, ge=0, le=1e9, description="for hosted answers in a day (UTC)")
+    budget_month: float | None = Field(
+        default=None, ge=0, le=1e9, description="for hosted answers in a calendar month (UTC)"
+    )
 
 
 class Detector(Section):
@@ -250,6 +255,8 @@ def is_loopback(host: str) -> bool:
 
 def _expanded(regions: labels.Regions, field: str, names: list[str]) -> frozenset[str]:
     try:
+        if any(name != "global" and LOCAL in regions.expand([name]) for name in names):
+            raise LabelError(field, "`local` is this process, which is no sink: name where the sink is")
         return regions.expand(names)
     except LabelError as error:
         raise LabelError(field, str(error).partition(": ")[2]) from None

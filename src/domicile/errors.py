@@ -25,6 +25,7 @@
     │   ├── ProviderTimeout              1
     │   ├── ProviderBusy                 1  429: too many requests, or the quota is spent
     │   ├── ProviderRejected             1  any other refusal (4xx), or a redirect, which is never followed
+    │   │   └── ProviderUnauthorized     1  401 or 403: the secret is not accepted
     │   ├── ProviderDown                 1  5xx, or no connection
     │   ├── ProviderMalformed            1  an answer that is none: HTML, no choice, too large
     │   └── ProviderUnready              1  no secret, or its circuit is open
@@ -212,6 +213,10 @@ class ProviderRejected(ProviderError):
     """Any other refusal (4xx), or a redirect."""
 
     reason = "rejected"
+
+
+class ProviderUnauthorized(ProviderRejected):
+    """401 or 403: the secret is not accepted."""
 
 
 class ProviderDown(ProviderError):

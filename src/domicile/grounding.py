@@ -8,6 +8,7 @@ which is why the quote that supports it is always shown beside it.
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from domicile.domain import Citation, Document, Evidence
 
@@ -88,9 +89,11 @@ def next_sentence(buffer: str) -> tuple[str, str] | None:
 
 
 def tidy(sentence: str) -> str:
-    """A generated sentence as it may be shown: one line, without citation marks, links or markup of the model's own."""
-    plain = re.sub(r"!?\[[^\]]*\](?:\([^)]*\))?|<[^>]*>|\w+://\S+|[*_`#<>|\[\]]", "", sentence)
-    return re.sub(r"\s+([.,;:!?])", r"\1", " ".join(plain.split()))
+    """A generated sentence as it may be shown: one line, without citation marks, links or markup of the model's own, and
+    without characters that steer a terminal or turn the direction of writing."""
+    plain = re.sub(r"!?\[[^\]]*\](?:\([^)]*\))?|<[^>]*>|\w{1,40}://\S+|[*_`#<>|\[\]]", "", sentence)
+    visible = "".join(c for c in " ".join(plain.split()) if unicodedata.category(c)[0] != "C")
+    return re.sub(r"\s+([.,;:!?])", r"\1", visible)
 
 
 def cite(evidence: Evidence, document: Document | None) -> Citation:

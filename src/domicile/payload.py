@@ -7,6 +7,7 @@ everything: see ``labels.complete``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -16,6 +17,13 @@ from domicile.detectors import Detector
 from domicile.domain import Label, Turn
 from domicile.errors import FlagWidens, TenantsMixed
 from domicile.labels import MALFORMED, PartialLabel
+
+MAX_READ_CHARACTERS = 100_000
+"""Of what the user and the system said before; a longer history is the most restrictive, unread."""
+MIN_STATEMENT_CHARACTERS = 24
+MAX_STATEMENTS = 500
+"""Of one text; each costs a look into a file."""
+_BETWEEN = re.compile(r"\n|(?<=[.!?])\s|(?:^|\s)>\s|\s?\[\d{1,2}\]")
 
 PartKind = Literal["ceiling", "flags", "question", "history", "document", "answer"]
 """``answer`` is one from the cache, with the label of the payload that it was made from."""
@@ -48,11 +56,12 @@ def question_parts(
 ) -> tuple[Part, ...]:
     """What the question and all that came before it say: they can only narrow.
 
-    What the user and the system said is read by the detectors. What an assistant said has the label of the payload that it
-    was made from; where that is unknown, and for every other speaker, it is the most restrictive one.
+    What the user and the system said is read by the detectors, and what stands in it of an earlier answer, sentence by
+    sentence, keeps that one's label. What an assistant said has the label of the payload that it was made from; where that
+    is unknown, and for every other speaker, it is the most restrictive one.
 
     Args:
-        made_from: the label of an answer's payload by the answer's text.
+        made_from: the label of an answer's payload by the answer's text, or by one of its ``statements``.
         known: the detectors.
 
     Raises:
@@ -60,15 +69,32 @@ def question_parts(
     """
     if field := labels.beyond(flags, ceiling):
         raise FlagWidens(field, "a flag only narrows, and this one allows more than the ceiling of the tenant")
-    read = [question, *(turn.text for turn in history if turn.role in ("user", "system"))]
+    spoken = [turn.text for turn in history if turn.role in ("user", "system")]
+    if sum(map(len, spoken)) > MAX_READ_CHARACTERS:
+        spoken = []
+        history = (*history, Turn("other", "more than is read"))
+    read = [question, *spoken]
     found = labels.join_partial(detectors.label_of(detectors.detect(text, known)) for text in read)
     said = [turn for turn in history if turn.role not in ("user", "system") and turn.text.strip()]
+    repeated = [label for text in read for each in (text, *statements(text)) if (label := made_from(each)) is not None]
+    history_parts = (
+        Part("history", tenant, label) for label in (*(_of_turn(turn, made_from) for turn in said), *repeated)
+    )
     return (
         Part("ceiling", tenant, ceiling),
         Part("flags", tenant, flags),
         Part("question", tenant, found),
-        *(Part("history", tenant, _of_turn(turn, made_from)) for turn in said),
+        *dict.fromkeys(history_parts),  # a thousand turns that nobody knows say the same
     )
+
+
+def statements(text: str) -> tuple[str, ...]:
+    """The sentences of a text without marks of quotation and citation, by which it is known when a part of it comes back.
+
+    Short ones are left out: anybody may say "Yes, it does." What is put in other words is not known again.
+    """
+    found = dict.fromkeys(" ".join(piece.split()) for piece in _BETWEEN.split(text))
+    return tuple(piece for piece in found if len(piece) >= MIN_STATEMENT_CHARACTERS)[:MAX_STATEMENTS]
 
 
 def _of_turn(turn: Turn, made_from: Callable[[str], PartialLabel | None]) -> PartialLabel:

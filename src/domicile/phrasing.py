@@ -13,6 +13,9 @@ from dataclasses import dataclass, field, replace
 from domicile import grounding, prompts
 from domicile.domain import Citation, Evidence, Usage
 
+MAX_SENTENCE_CHARACTERS = 2_000
+"""A longer one is none: nothing after it is read."""
+
 _MARKS = re.compile(r"\[(\d{1,2})\]")
 
 
@@ -69,11 +72,14 @@ def sentences(pieces: Iterator[str | Usage], draft: Draft, most: int) -> Iterato
         if isinstance(piece, Usage):
             draft.usage = piece
             continue
-        buffer += piece
+        buffer += "" if draft.enough else piece
         while not draft.enough and (split := grounding.next_sentence(buffer)) is not None:
             buffer, said = split[1], said + 1
-            yield split[0]
+            draft.enough = len(split[0]) > MAX_SENTENCE_CHARACTERS
+            if not draft.enough:
+                yield split[0]
             draft.enough = draft.enough or said == most
+        draft.enough = draft.enough or len(buffer) > MAX_SENTENCE_CHARACTERS
     if not draft.enough and grounding.tidy(buffer).endswith((".", "!", "?")):
         yield buffer
 

@@ -21,6 +21,7 @@ MAX_PASSAGE_CHARACTERS = 4_000
 SECOND_QUOTE_MARGIN = 0.05
 """A second quote is shown when its score is this close to the first one's."""
 
+_FENCE = re.compile(r"<\s*/?\s*sources", re.IGNORECASE)
 _ACTIVE = re.compile(r"!\[|\]\(|<(?=[A-Za-z/!?])")
 _SHOWN = {"![": r"!\[", "](": r"]\(", "<": "&lt;"}  # a backslash of the text itself could undo one before "<"
 
@@ -73,13 +74,14 @@ def build_hosted(question: str, evidence: Sequence[Evidence]) -> Prompt:
         f"[{n}] {_squeeze(' > '.join((item.chunk.title, *item.chunk.heading)))}\n{_passage(item)}"
         for n, item in enumerate(passages.values(), start=1)
     )
+    sources = _FENCE.sub(lambda found: f"&lt;{found[0][1:]}", sources)
     system = f"{_HOSTED_RULE}\n\n<sources>\n{sources}\n</sources>"
     return Prompt(question, chosen, (Message("system", system), Message("user", question)))
 
 
 def _passage(item: Evidence) -> str:
     text = f"{item.context}: {item.chunk.text}" if item.context else item.chunk.text
-    return text.replace("</sources", "< /sources")[:MAX_PASSAGE_CHARACTERS]
+    return text[:MAX_PASSAGE_CHARACTERS]
 
 
 def _squeeze(text: str) -> str:

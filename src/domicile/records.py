@@ -79,9 +79,10 @@ class Records:
             parts: of its payload.
         """
         if given.decision.label is not None:
-            self._said.remember(inquiry.tenant, given.answer, given.decision.label)
+            texts = (given.answer, *payload.statements(given.answer))
+            self._said.remember(inquiry.tenant, texts, given.decision.label)
         given = self._with_receipt(inquiry, replace(given, cost=self._cost(inquiry, given)), parts)
-        if given.decision.route in ("local", "hosted") and given.degraded is None:
+        if given.decision.route in ("local", "hosted") and given.degraded is None and not _is_for_today(given):
             self._cache.put(self._key(inquiry), given)
         return given
 
@@ -136,3 +137,8 @@ class Records:
             self._routing.declared.version,
             self._made_by,
         )
+
+
+def _is_for_today(given: Answer) -> bool:
+    """Whether another day may bring another route: a declaration is about to begin."""
+    return any("not_yet_valid" in reasons for _, reasons in given.decision.denied)

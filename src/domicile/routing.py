@@ -23,10 +23,10 @@ from domicile.errors import (
     ProviderUnready,
     StorageError,
 )
-from domicile.labels import LOCAL, PartialLabel, Regions, partial_of
+from domicile.labels import LOCAL, MALFORMED, PartialLabel, Regions, partial_of
 from domicile.payload import Part
 from domicile.policy import Sink
-from domicile.ports import Account, AuditLog, Booking, Ledger, Provider
+from domicile.ports import Account, AuditLog, Booking, Index, Ledger, Provider
 
 logger = logging.getLogger(__name__)
 
@@ -139,6 +139,8 @@ class Dispatch:
     """The way of one question to whoever answers it, and what is to be told of it.
 
     Attributes:
+        index: the generation that the answer is made from.
+        current: pins the generation that serves now.
         denied: (sink, reasons) of those that did not answer, in the order in which they were looked at.
         egress: ids of the records of what was sent.
         spent: on calls of providers, failed ones too.
@@ -148,13 +150,21 @@ class Dispatch:
 
     routing: Routing
     principal: Principal
-    tenant: str
-    collection: str
+    index: Index
+    current: Callable[[], Index]
     denied: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     egress: list[str] = field(default_factory=list)
     spent: Cost = field(default_factory=Cost)
     degraded: str | None = None
     considered: list[tuple[Sink, Label | None]] = field(default_factory=list)
+
+    @property
+    def tenant(self) -> str:
+        return self.index.collection.tenant
+
+    @property
+    def collection(self) -> str:
+        return self.index.collection.name
 
     def order(self) -> Iterator[Sink | None]:
         """The sinks of the tenant's order; ``None`` is the model that runs here, which comes last where it is not named."""
@@ -194,7 +204,8 @@ class Dispatch:
         return policy.decide(payload.label_of((*question, document)), sink, PURPOSE, self.routing.clock()).reasons
 
     def failed(self, sink: Sink, error: DomicileError) -> None:
-        """Note why the sink did not answer."""
+        """Note why the sink did not answer; the log says more than one word."""
+        logger.warning("%s", error)
         if isinstance(error, EgressDenied):
             self.denied.append((sink.name, error.reasons))
         elif isinstance(error, AuditUnavailable):
@@ -256,6 +267,7 @@ class Dispatch:
         Raises:
             EgressDenied, AuditUnavailable: nothing may be sent.
         """
+        parts = self._as_of_now(parts)
         label = payload.label_of(parts)
         verdict = policy.decide(label, sink, PURPOSE, self.routing.clock())
         if not verdict.allowed:
@@ -273,6 +285,17 @@ class Dispatch:
             prompt=body.decode("utf-8", "replace") if self.routing.declared.store_prompts else None,
         )
         self.egress.append(self.routing.audit.append("egress", record).id)
+
+    def _as_of_now(self, parts: Sequence[Part]) -> Sequence[Part]:
+        """With what the labels of the documents became meanwhile; one that is gone may go nowhere."""
+        now = self.current()
+        if now.generation == self.index.generation:
+            return parts
+        changed = []
+        for name in dict.fromkeys(part.name for part in parts if part.kind == "document"):
+            found = now.document(name, self.principal.groups)
+            changed.append(Part("document", self.tenant, MALFORMED if found is None else partial_of(found.label), name))
+        return (*parts, *changed)
 
     def book_local(self, given: Answer, cost: Cost) -> None:
         """Write down what an answer cost that was made here."""

@@ -26,8 +26,9 @@ from residency import (
     routed,
     sink,
 )
-from services import home_with, served, service_over, until
+from services import home_with, ingest, served, service_over, until
 
+from domicile.adapters.indexes import LocalIndexes
 from domicile.answering import Limits
 from domicile.bootstrap import Home
 from domicile.testing import ScriptedGenerator
@@ -40,6 +41,7 @@ class Scene:
     home: Home
     provider: RecordingProvider
     client: httpx.Client
+    indexes: LocalIndexes
 
     def ask(self, question: str, history: list[dict[str, str]] | None = None, **fields: Any) -> dict[str, Any]:
         response = self.post(question, history, **fields)
@@ -73,12 +75,10 @@ def scene(
     with recording_provider(echo, script=script or ["ok"]) as provider:
         home = home_with(path, documents, settings=settings(provider.url), environment=KEYS)
         llm, routing = ScriptedGenerator(["I would not know."]), home.routing()
-        with (
-            closing(routing),
-            served(service_over(home, llm, Limits(evidence_threshold=threshold), routing=routing)) as service,
-            service.client() as client,
-        ):
-            yield Scene(home, provider, client)
+        parts = service_over(home, llm, Limits(evidence_threshold=threshold), routing=routing)
+        assert isinstance(parts.indexes, LocalIndexes)
+        with closing(routing), served(parts) as service, service.client() as client:
+            yield Scene(home, provider, client, parts.indexes)
 
 
 def test_what_is_cleared_goes_to_the_provider_and_is_paid_for(tmp_path: Path) -> None:
@@ -175,6 +175,10 @@ def test_an_answer_carries_its_label_into_the_next_turn(tmp_path: Path) -> None:
         assert not sent(("assistant", "I made this up."), question=next(asked))
         assert not sent(("tool", "rows"), question=next(asked))
         assert not sent(("user", "Mail joe@example.com"), question=next(asked))
+        assert not sent(("user", secret["answer"]), question=next(asked))  # pasted by a person, or by a client
+        flat = f"User: name? Assistant: > {REACTOR} [1] User: {ASK_WARRANTY}"
+        assert not sent(question=flat)
+        assert sent(("user", f"> {CANTEEN} [1]"), question=f"{ASK_WARRANTY} Please.")
         assert REACTOR.encode() not in b"".join(at.provider.bodies)
 
 
@@ -299,3 +303,68 @@ def test_in_a_cleared_collection_a_hosted_answer_is_made_of_cleared_text(tmp_pat
         assert secret["decision"]["route"] == "local"
         assert REACTOR in secret["answer"]
         assert b"Bluebird" not in b"".join(at.provider.bodies)
+
+
+def test_what_is_read_is_what_is_sent(tmp_path: Path) -> None:
+    """A number and the word that makes it personal stand in two lines, or in two turns, and are sent in one."""
+    with scene(tmp_path, threshold=0.0) as at:
+        assert at.ask(f"my ssn:\n078 05 1120 {ASK_CANTEEN}")["decision"]["denied"][0]["reasons"] == ["categories"]
+        told = at.ask("And is it his ssn?", [{"role": "user", "content": "What about 078 05 1120?"}])
+        assert told["asked"] == "And is it his ssn? (078 05 1120)"
+        assert told["decision"]["route"] == "local"
+        assert at.provider.bodies == []
+
+
+def test_a_turn_in_another_form_than_words_is_unknown(tmp_path: Path) -> None:
+    with scene(tmp_path) as at:
+        cleared = at.ask(ASK_CANTEEN)["answer"]
+        before = len(at.provider.bodies)
+        told = [{"type": "output_text", "text": cleared}]
+        forms: list[dict[str, Any]] = [
+            {"role": "assistant", "content": [*told, {"type": "image_url", "image_url": {"url": "data:,"}}]},
+            {"role": "assistant", "content": None, "tool_calls": []},
+            {"role": "function", "content": ""},
+        ]
+        for form in forms:
+            assert at.ask(ASK_WARRANTY, [form])["decision"]["route"] in ("local", "cache")
+        assert len(at.provider.bodies) == before
+        at.ask(ASK_WARRANTY, [{"role": "assistant", "content": told}])
+        assert len(at.provider.bodies) == before + 1
+
+
+def test_a_retry_obeys_a_label_that_changed_meanwhile(tmp_path: Path) -> None:
+    with scene(tmp_path, ["busy_now", "ok"]) as at:
+        source = tmp_path / "source"
+
+        def narrowed(number: int, received: Received) -> Fault:
+            if number == 0:
+                text = DOCUMENTS["canteen.md"].replace("hosted: true", "hosted: false")
+                (source / "canteen.md").write_text(text, encoding="utf-8")
+                ingest(at.home, source)
+                at.indexes.refresh()
+                return "busy_now"
+            return "ok"
+
+        at.provider.script = narrowed
+        told = at.ask(ASK_CANTEEN)
+        assert told["decision"]["denied"] == [{"sink": "acme-eu", "reasons": ["hosted"]}]
+        assert (told["decision"]["route"], len(at.provider.bodies)) == ("local", 1)
+        at.everything_sent_was_written_down()
+
+
+@pytest.mark.parametrize("junk", ["a", "[", "<", "a://", "*"])
+def test_an_endless_word_costs_nothing(tmp_path: Path, junk: str) -> None:
+    with recording_provider(f"{CANTEEN} [1] " + junk * (300_000 // len(junk))) as provider:
+        home = home_with(
+            tmp_path, settings=sink("acme-eu", provider.url) + routed("acme-eu"), environment=KEYS, documents=DOCUMENTS
+        )
+        with (
+            closing(home.routing()) as routing,
+            served(service_over(home, routing=routing)) as at,
+            at.client() as client,
+        ):
+            body = {"model": "handbook", "messages": [{"role": "user", "content": ASK_CANTEEN}]}
+            told = client.post("/v1/chat/completions", json=body).json()["domicile"]
+    assert told["decision"]["route"] == "hosted"
+    assert told["answer"].startswith(f"{CANTEEN} [1]")
+    assert told["timings_ms"]["generate"] < 8_000

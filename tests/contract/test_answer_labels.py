@@ -44,7 +44,7 @@ def test_looking_makes_no_file_and_no_file_holds_text(tmp_path: Path) -> None:
     known = at(tmp_path)
     assert known.find("t", "zanzibar") is None
     assert list(tmp_path.iterdir()) == []
-    known.remember("t", "zanzibar", SECRET)
+    known.remember("t", ["zanzibar"], SECRET)
     files = list((tmp_path / "state").iterdir())
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
     assert any(b"pii" in file.read_bytes() for file in files), "control: the label is there"
@@ -54,7 +54,7 @@ def test_looking_makes_no_file_and_no_file_holds_text(tmp_path: Path) -> None:
 def test_the_oldest_go_first(tmp_path: Path) -> None:
     known = at(tmp_path, answers=3)
     for number in range(5):
-        known.remember("t", str(number), NARROW)
+        known.remember("t", [str(number)], NARROW)
     assert [bool(known.find("t", str(number))) for number in range(5)] == [False, False, True, True, True]
 
 
@@ -91,7 +91,7 @@ def test_two_processes_lose_nothing_of_each_other(tmp_path: Path) -> None:
         assert said.recv() == "ready"
         said.send(0)
         for number in range(100):
-            known.remember("t", f"answer {number}", NARROW)
+            known.remember("t", [f"answer {number}"], NARROW)
         while said.recv() != (99, True):
             pass
     assert {known.find("t", f"answer {number}") for number in range(100)} == {joined(WIDE, SECRET, NARROW)}
@@ -106,13 +106,13 @@ def test_a_damaged_file_knows_nothing_and_is_begun_anew(
     known = at(tmp_path)
     assert known.find("t", "a") is None
     assert caplog.records
-    known.remember("t", "a", WIDE)
+    known.remember("t", ["a"], WIDE)
     assert at(tmp_path).find("t", "a") == WIDE
 
 
 def test_no_byte_that_is_changed_makes_a_label_wider(tmp_path: Path) -> None:
     for number in range(20):
-        at(tmp_path).remember("t", str(number), SECRET if number % 2 else WIDE)
+        at(tmp_path).remember("t", [str(number)], SECRET if number % 2 else WIDE)
     path = tmp_path / "state" / "answers.sqlite"
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -132,20 +132,20 @@ def test_no_byte_that_is_changed_makes_a_label_wider(tmp_path: Path) -> None:
 
 def test_a_label_that_cannot_be_written_is_not_known_any_more(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     known = at(tmp_path)
-    known.remember("t", "a", WIDE)
-    known.remember("t", "b", WIDE)
+    known.remember("t", ["a"], WIDE)
+    known.remember("t", ["b"], WIDE)
     with files_of_at_most((tmp_path / "state" / "answers.sqlite-wal").stat().st_size):
-        known.remember("t", "a", SECRET)
+        known.remember("t", ["a"], SECRET)
     assert len(caplog.records) == 1
     assert at(tmp_path).find("t", "a") == WIDE, "control: it was not written"
     assert (known.find("t", "a"), known.find("t", "b")) == (None, WIDE)
-    known.remember("t", "a", SECRET)
+    known.remember("t", ["a"], SECRET)
     assert known.find("t", "a") == at(tmp_path).find("t", "a") == joined(WIDE, SECRET)
 
 
 def test_a_folder_that_cannot_be_written_costs_no_answer(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "state").write_text("a file where the folder should be")
     known = at(tmp_path)
-    known.remember("t", "a", WIDE)
+    known.remember("t", ["a"], WIDE)
     assert known.find("t", "a") is None
     assert "cannot write" in caplog.text

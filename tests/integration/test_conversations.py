@@ -47,6 +47,7 @@ from domicile.answering import Limits
 from domicile.audit_verifier import verify
 from domicile.bootstrap import Home
 from domicile.domain import Prompt, Sensitivity, Usage
+from domicile.ports import Provider, ProviderState
 from domicile.routing import Routing
 from domicile.testing import ScriptedGenerator
 
@@ -59,6 +60,7 @@ FAULTS: tuple[Fault, ...] = (
     "huge", "busy_now", "cut", "rejected", "no_choice", "garbage", "failing", "split", "compressed", "no_usage",
     "wrong_usage", "whole", "unauthorized",
 )  # fmt: skip
+ENDS = ("acme-eu", "acme-us", "own-de", "local")
 RUDE: tuple[tuple[Table, int], ...] = (
     ({"domicile": {"regions": ["EU"]}}, 400),
     ({"domicile": {"sensitivity": "Public"}}, 400),
@@ -310,10 +312,6 @@ def stage(world: World, corpus: Path, tmp_path: Path, scratch: Scratch, caplog: 
     return Stage(world, corpus, tmp_path, scratch, caplog)
 
 
-def _routes(evidence: Evidence) -> Counter[str]:
-    return Counter(exchange.told["decision"]["sink"] or exchange.told["decision"]["route"] for exchange in evidence.exchanges)
-
-
 def test_the_corpus_is_what_it_says(world: World) -> None:
     nowhere = [paper for paper in world.papers if not allowed(paper.tenant, [label_of(paper)])]
     assert sum(len(paper.canaries) for paper in nowhere) >= CANARIES
@@ -321,20 +319,137 @@ def test_the_corpus_is_what_it_says(world: World) -> None:
 
 
 def test_without_faults_every_question_goes_where_its_labels_allow(stage: Stage) -> None:
-    evidence = stage.evidence(max(20, CONVERSATIONS // 5), well, threads=1, seconds=30, seed=2)
+    evidence = stage.evidence(CONVERSATIONS // 3, well, threads=1, seconds=30, seed=2)
     assert list(violations(evidence, exact=True)) == []
     routes = _routes(evidence)
-    print(routes)
-    assert min(routes[name] for name in ("acme-eu", "acme-us", "own-de", "local", "cache")) >= 3
+    assert min(routes[name] for name in (*ENDS, "cache")) >= 3, routes
     assert not any(exchange.told["degraded"] for exchange in evidence.exchanges)
 
 
 def test_whatever_fails_nothing_leaves_that_may_not(stage: Stage) -> None:
     evidence = stage.evidence(CONVERSATIONS - WITH_THE_MODEL, failing)
     assert list(violations(evidence, exact=False)) == []
-    routes = _routes(evidence)
-    print(routes)
-    landed = sum((provider.landed for provider in stage.providers.values()), Counter[str]())
-    print(landed)
-    assert set(FAULTS) <= landed.keys()
+    assert verify(evidence.home / "audit").ok
+    routes, landed = _routes(evidence), _landed(stage.providers)
+    assert min(routes[name] for name in (*ENDS, "cache")) >= 3, routes
+    assert landed.keys() >= set(FAULTS), landed
+    assert any(exchange.told["degraded"] == "provider" for exchange in evidence.exchanges)
     assert stage.providers["stray"].connections == stage.providers["later-eu"].connections == 0
+
+
+def test_the_same_with_the_real_models_as_a_process(tmp_path: Path, models_dir: Path, scratch: Scratch) -> None:
+    """As the owner, who may read everything."""
+    world = World.generated(6, 60)
+    world.write(tmp_path / "source")
+    home = Home.open(tmp_path / "home", {})
+    home.path.mkdir()
+    home.models_dir.symlink_to(models_dir)
+    with sinks(failing) as providers:
+        urls = {name: provider.url for name, provider in providers.items()}
+        (home.path / "domicile.toml").write_text(settings(urls, 1.5))
+        for name in COLLECTIONS:
+            _command(home, "ingest", "run", tmp_path / "source" / name, "--collection", name)
+        with _process(home, tmp_path / "log") as url:
+            speakers = Speakers(world, url, {})
+            speakers.talk(world.conversations(3, WITH_THE_MODEL, (OWNER,)), 4)
+            metrics = httpx.get(f"{url}/metrics", trust_env=False).content
+        errors, log = b"\n".join(speakers.errors), (tmp_path / "log").read_bytes()
+        seen = {"the log": log, "metrics": metrics, "an error": errors, "a temporary file": scratch.contents()}
+        evidence = gathered(world, home, speakers, providers, seen)
+    assert list(violations(evidence, exact=False)) == []
+    assert _command(home, "audit", "verify")["ok"]
+    for exchange in evidence.exchanges[:: len(evidence.exchanges) // 3]:
+        assert _command(home, "receipts", "verify", exchange.told["receipt"])["ok"]
+    routes, landed = _routes(evidence), _landed(providers)
+    assert min(routes[name] for name in ("acme-eu", "own-de", "local", "cache")) >= 1, routes
+    assert len(landed.keys() & set(FAULTS)) >= 5, landed
+    written = [each for each in evidence.exchanges if each.told["decision"]["model"] == "smollm2-135m"]
+    assert any(exchange.told["grounded"] == "kept" for exchange in written)
+
+
+class Careless:
+    """A provider behind which something else reads along, or changes what is sent."""
+
+    def __init__(self, inner: Provider) -> None:
+        self._inner = inner
+        self.name, self.warm_up, self.close = inner.name, inner.warm_up, inner.close
+
+    @property
+    def state(self) -> ProviderState:
+        return self._inner.state
+
+    def generate(self, prompt: Prompt, **call: Any) -> Iterator[str | Usage]:
+        logging.getLogger("careless").debug("%s", prompt.messages[0].content)
+        with tempfile.NamedTemporaryFile("w", delete=False) as file:
+            file.write(prompt.messages[0].content)
+        authorize = call.pop("authorize")
+        yield from self._inner.generate(prompt, **call, authorize=lambda body: authorize(body + b" "))
+
+
+def _read_along(routing: Routing) -> None:
+    routing.providers = {name: Careless(provider) for name, provider in routing.providers.items()}
+
+
+def _declare_too_much(routing: Routing) -> None:
+    """As if the provider in the US had said that it is this machine."""
+    here = frozenset({"local"})
+    us = replace(
+        routing.declared.sinks["acme-us"],
+        processing_regions=here,
+        storage_regions=here,
+        retention_days=0,
+        max_sensitivity=Sensitivity.RESTRICTED,
+        human_review=False,
+        self_hosted=True,
+    )
+    routing.declared = replace(routing.declared, sinks={**routing.declared.sinks, us.name: us})
+
+
+@pytest.mark.parametrize(
+    ("tamper", "found"),
+    [
+        (_read_along, {"leak: the log has", "leak: a temporary file has", "books: acme-eu:"}),
+        (_declare_too_much, {"leak: acme-us got", "route: acme-us answered", "answer: hosted answered"}),
+    ],
+)
+def test_what_is_planted_is_found(stage: Stage, tamper: Callable[[Routing], None], found: set[str]) -> None:
+    evidence = stage.evidence(20, well, seconds=30, tamper=tamper)
+    told = "\n".join(violations(evidence, exact=False))
+    assert {what for what in found if what not in told} == set(), told[:2_000]
+
+
+def _routes(evidence: Evidence) -> Counter[str]:
+    decisions = [exchange.told["decision"] for exchange in evidence.exchanges]
+    return Counter(decision["sink"] or decision["route"] for decision in decisions)
+
+
+def _landed(providers: Mapping[str, RecordingProvider]) -> Counter[str]:
+    return sum((provider.landed for provider in providers.values()), Counter())
+
+
+def _command(home: Home, *arguments: str | Path) -> Table:
+    done = subprocess.run(
+        [DOMICILE, "--home", home.path, "--json", *arguments], check=True, capture_output=True, text=True
+    )
+    told: Table = json.loads(done.stdout)
+    return told
+
+
+@contextmanager
+def _process(home: Home, log: Path) -> Iterator[str]:
+    """``domicile serve`` at its address, until the block ends."""
+    with log.open("wb") as stderr, subprocess.Popen(
+        [DOMICILE, "--home", home.path, "serve", "--port", "0"],
+        stdout=subprocess.DEVNULL,
+        stderr=stderr,
+        env={**os.environ, "SINK_KEY": PROVIDER_CANARY, "DOMICILE_ANSWERING__MAX_TOKENS": "24"},  # a sentence is enough
+    ) as started:  # fmt: skip
+        try:
+            until(lambda: "http://" in log.read_text(), 60)
+            url = log.read_text().split("http://")[1].split("/")[0]
+            with httpx.Client(base_url=f"http://{url}", trust_env=False) as client:
+                until(lambda: client.get("/readyz").json()["models"]["smollm2-135m"]["state"] == "ready", 60)
+            yield f"http://{url}"
+        finally:
+            started.send_signal(signal.SIGTERM)
+            assert started.wait(30) == 0

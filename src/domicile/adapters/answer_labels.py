@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -44,20 +45,21 @@ class SqliteAnswerLabels:
         self._answers = answers
         self._distrusted: set[bytes] = set()
 
-    def remember(self, tenant: str, text: str, label: Label) -> None:
-        key = _key(tenant, text)
-        if self.find(tenant, text) == label:
+    def remember(self, tenant: str, texts: Sequence[str], label: Label) -> None:
+        keys = [_key(tenant, text) for text in texts if self.find(tenant, text) != label]
+        if not keys:
             return
         try:
             # synced to the disk, or a power loss could take back that a label became stricter
             with self._file.writing() as database:
-                known = _read(database, key)
-                joined = labels.join([label, *([known] if known else [])])
-                assert joined is not None
-                self._write(database, key, joined)
-            self._distrusted.discard(key)
+                for key in keys:
+                    known = _read(database, key)
+                    joined = labels.join([label, *([known] if known else [])])
+                    assert joined is not None
+                    self._write(database, key, joined)
+            self._distrusted.difference_update(keys)
         except _TROUBLE as error:
-            self._distrusted.add(key)
+            self._distrusted.update(keys)
             self._trouble(error)
 
     def find(self, tenant: str, text: str) -> Label | None:

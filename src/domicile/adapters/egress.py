@@ -31,6 +31,7 @@ from domicile.errors import (
     ProviderMalformed,
     ProviderRejected,
     ProviderTimeout,
+    ProviderUnauthorized,
     ProviderUnready,
 )
 
@@ -318,7 +319,7 @@ def _refusal(sink: str, status: int) -> ProviderError:
     if 300 <= status < 400:
         return ProviderRejected(f"{sink} answered with a redirect ({status}), which is never followed")
     if status in (401, 403):
-        return ProviderRejected(f"{sink} does not accept the secret ({status})")
+        return ProviderUnauthorized(f"{sink} does not accept the secret ({status})")
     return ProviderRejected(f"{sink} rejected the request ({status})")
 
 

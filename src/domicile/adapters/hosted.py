@@ -30,6 +30,7 @@ from domicile.errors import (
     ProviderError,
     ProviderMalformed,
     ProviderRejected,
+    ProviderUnauthorized,
     ProviderUnready,
 )
 from domicile.policy import Sink
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 _FAMILY = "openai/"
 _ATTEMPTS = 2
 _PAUSE_SECONDS = 0.2
+_MOST_CHARACTERS_A_TOKEN = 64
+"""The longest tokens of usual vocabularies are runs of blanks; text has four characters a token."""
 _MAX_PAUSE_SECONDS = 2.0
 _MISLEADING = {"USE_LITELLM_PROXY", "EXPERIMENTAL_OPENAI_BASE_LLM_HTTP_HANDLER"}
 """Environment variables beside ``LITELLM_*`` that make litellm call something else, past the client that it was given."""
@@ -120,8 +123,12 @@ class HostedProvider:
         return "open_circuit" if self._circuit.is_open() else "ready"
 
     def warm_up(self) -> None:
-        """Load litellm in the background, which takes seconds; a call meanwhile waits for it."""
-        threading.Thread(target=self._rehearse, name=f"warm up {self.name}", daemon=True).start()
+        """Load litellm in the background, which takes seconds; a call meanwhile waits for it.
+
+        The process ends after it: a thread that is stopped while it imports would hold the lock that litellm's own clean-up
+        waits for.
+        """
+        threading.Thread(target=self._rehearse, name=f"warm up {self.name}").start()
 
     def close(self) -> None:
         """Close the connections that are kept open."""
@@ -163,7 +170,8 @@ class HostedProvider:
             except ProviderError as error:
                 pause = _pause(error, exchange, deadline)
                 if said or attempt == _ATTEMPTS or pause is None:
-                    if exchange.body is not None and not isinstance(error, ProviderRejected):
+                    blameless = isinstance(error, ProviderRejected) and not isinstance(error, ProviderUnauthorized)
+                    if exchange.body is not None and not blameless:
                         self._circuit.record(error)
                     raise
                 _wait(pause, cancelled)
@@ -274,7 +282,7 @@ class _Circuit:
 def _read(
     chunks: Iterable[ChatCompletionChunk], exchange: Exchange, sink: str, max_tokens: int
 ) -> Iterator[str | Usage]:
-    said = finished = False
+    said, finished = 0, False
     usage: object = None
     for chunk in chunks:
         usage = getattr(chunk, "usage", None) or usage
@@ -284,7 +292,9 @@ def _read(
             if text:
                 if not isinstance(text, str):
                     raise ProviderMalformed(f"{sink} sent something that is no text")
-                said = True
+                said += len(text)
+                if said > max_tokens * _MOST_CHARACTERS_A_TOKEN:
+                    raise ProviderMalformed(f"{sink} wrote more than it was asked for")
                 yield text
     if not finished:
         raise ProviderMalformed(f"{sink} ended before its answer did")

@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _log = logging.getLogger(__name__)
-_LOOKUPS = {"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"}
+_LOOKUPS = {"socket.getaddrinfo", "socket.gethostbyname"}
+_REVERSE_LOOKUPS = {"socket.gethostbyaddr", "socket.getnameinfo"}
 _CONNECTS = {"socket.connect", "socket.sendto", "socket.sendmsg"}
 _installed: list[SocketGuard] = []
 _installing = threading.Lock()
@@ -40,7 +41,11 @@ class SocketGuard:
         self.stopped = 0
 
     def hook(self, event: str, arguments: tuple[object, ...]) -> None:
-        if event in _LOOKUPS:
+        if event in _REVERSE_LOOKUPS:
+            host = arguments[0][0] if isinstance(arguments[0], tuple) else arguments[0]
+            if not _stays_here(host):
+                self._stop(host)
+        elif event in _LOOKUPS:
             host = arguments[0]
             if not (host is None or _stays_here(host) or _is_address(host) or _brokered(host, None)):
                 self._stop(host)

@@ -33,7 +33,8 @@ router = APIRouter()
 SIDE_REQUEST = "### Task:"
 """How chat frontends begin the requests for titles, tags and follow-ups that they send beside a chat."""
 MAX_MESSAGES = 1_000
-_SPEAKERS: dict[str, Literal["user", "assistant", "system"]] = {
+_TEXTS = frozenset({"text", "input_text", "output_text"})
+_SPEAKERS: dict[str, Literal["user", "assistant", "system", "other"]] = {
     "user": "user",
     "assistant": "assistant",
     "system": "system",
@@ -58,8 +59,18 @@ class ChatMessage(_Open):
 
     def text(self) -> str:
         if isinstance(self.content, list):
-            return "\n".join(part.text for part in self.content if part.type == "text")
+            return "\n".join(part.text for part in self.content if part.type in _TEXTS)
         return self.content or ""
+
+    def turn(self) -> Turn:
+        """What was said, and by whom. What somebody else said otherwise than in words is by a speaker that nobody knows."""
+        speaker = _SPEAKERS.get(self.role, "other")
+        spoken = isinstance(self.content, str) or (
+            self.content is not None and all(part.type in _TEXTS for part in self.content)
+        )
+        if speaker == "other" or (speaker == "assistant" and not spoken):
+            return Turn("other", self.text() or self.role)
+        return Turn(speaker, self.text())
 
 
 class Flags(BaseModel):
@@ -96,11 +107,7 @@ class ChatRequest(_Open):
     def history(self) -> tuple[Turn, ...]:
         """All other messages: an early one may forbid a route as well as a late one."""
         last = max((i for i, message in enumerate(self.messages) if message.role == "user"), default=-1)
-        return tuple(
-            Turn(_SPEAKERS.get(message.role, "other"), message.text())
-            for i, message in enumerate(self.messages)
-            if i != last
-        )
+        return tuple(message.turn() for i, message in enumerate(self.messages) if i != last)
 
 
 @router.post("/v1/chat/completions")

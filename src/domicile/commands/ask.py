@@ -61,8 +61,6 @@ def _ask(parsed: argparse.Namespace, console: Console) -> int:
     routing = home.routing()
     indexes = home.indexes()
     indexes.pin(request.collection, request.principal)  # an unknown collection is said before a model is loaded
-    if parsed.mode != "extractive":
-        routing.warm_up()
     embedder = home.embedder()
     llm = home.llm(wait_seconds=LOAD_SECONDS)
     try:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 
 from domicile.bootstrap import Home
 from domicile.commands.principal import split_groups
 from domicile.console import Console, parser, prepare_home, run, subparser
+from domicile.declarations import WORD
 from domicile.errors import UsageError
 
 
@@ -40,7 +42,9 @@ def main(argv: Sequence[str]) -> int:
 def _create(parsed: argparse.Namespace, console: Console) -> int:
     for flag, money in (("--budget", parsed.budget), ("--budget-month", parsed.budget_month)):
         if money is not None and not 0 <= money < 1e9:
-            raise UsageError(f"{flag}: must be 0 or more")
+            raise UsageError(f"{flag}: must be a number from 0 to 999,999,999")
+    if not re.fullmatch(WORD, parsed.tenant):
+        raise UsageError("--tenant: must be a lower-case word, such as `default`")
     prepare_home(console.home)
     home = Home.open(console.home, console.environment)
     made = home.keys().create(

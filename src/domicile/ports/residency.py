@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal, Protocol
@@ -200,10 +200,13 @@ class AnswerCache(Protocol):
 
 
 class AnswerLabels(Protocol):
-    """Which label the payload had that an answer was made from, by the hash of the answer's text, without end of life."""
+    """Which label the payload had that an answer was made from, by the hash of the answer's text, without end of life.
 
-    def remember(self, tenant: str, text: str, label: Label) -> None:
-        """Join the label to what is known of this text."""
+    The sentences of an answer are texts of their own.
+    """
+
+    def remember(self, tenant: str, texts: Sequence[str], label: Label) -> None:
+        """Join the label to what is known of each of these texts."""
         ...
 
     def find(self, tenant: str, text: str) -> Label | None: ...

@@ -78,6 +78,7 @@ CREDENTIALS: tuple[Detector, ...] = (
     _token(
         "BEARER_TOKEN", "bearer", r"(?i)bearer\s{1,3}(?=[A-Za-z._~+/-]{0,255}[0-9])[A-Za-z0-9._~+/-]{20,2048}={0,2}"
     ),
+    _token("BASIC_CREDENTIALS", "basic", r"(?i)authorization:\s{0,3}basic\s{1,3}[A-Za-z0-9+/]{8,1024}={0,2}"),
     _token("URL_PASSWORD", "://", r"://[^\s/:@\"'<>{}$]{1,64}:[^\s/@\"'<>{}$]{3,128}@[\w.\[\]-]{1,255}"),
     Detector(
         "PASSWORD",

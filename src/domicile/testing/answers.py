@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
@@ -52,11 +52,11 @@ class MemoryAnswerLabels:
 
     _known: dict[tuple[str, str], Label] = field(default_factory=dict)
 
-    def remember(self, tenant: str, text: str, label: Label) -> None:
-        key = tenant, " ".join(text.split())
-        joined = labels.join([label, *([self._known[key]] if key in self._known else [])])
-        assert joined is not None
-        self._known[key] = joined
+    def remember(self, tenant: str, texts: Sequence[str], label: Label) -> None:
+        for key in ((tenant, " ".join(text.split())) for text in texts):
+            joined = labels.join([label, *([self._known[key]] if key in self._known else [])])
+            assert joined is not None
+            self._known[key] = joined
 
     def find(self, tenant: str, text: str) -> Label | None:
         return self._known.get((tenant, " ".join(text.split())))

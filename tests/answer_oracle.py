@@ -60,6 +60,9 @@ class Oracle:
         sent, asked = len(world.sent), len(world.local.prompts)
         policy, epoch, tenant = world.policy, world.epoch, world.collections[request.collection].tenant
         behind = [self._behind(tenant, turn.text) for turn in request.history if turn.role == "assistant"]
+        # a user's own words are known again for as long as the answer is that they were taken from
+        spoken = [] if self._lost else [turn.text for turn in request.history if turn.role in ("user", "system")]
+        behind += [self._said.get((tenant, piece), {}) for text in spoken for piece in _pieces(text)]
         answer = world.ask(request, fresh=fresh)
         case = _Case(request, tenant, policy, behind)
         new = world.sent[sent:]
@@ -189,8 +192,10 @@ class Oracle:
         told = [record for record in self.world.records("answer") if record["id"] == answer.receipt]
         if told:
             yield from self._exactly(case, answer, told[0], parts)
-        heard = reference.together([_table(answer.decision.label), self._said.get(case.key(answer.answer), {})])
-        self._said[case.key(answer.answer)] = heard
+        heard = _table(answer.decision.label)
+        for piece in _pieces(answer.answer):
+            at = case.tenant, piece
+            self._said[at] = reference.together([heard, self._said.get(at, {})])
         if answer.receipt is not None:
             version, here = case.policy.version, case.request.collection
             self._given[answer.receipt] = Given(
@@ -288,9 +293,6 @@ class _Case:
             or (flags.get("hosted") is True and ceiling.get("hosted") is False)
         )
 
-    def key(self, text: str) -> tuple[str, str]:
-        return self.tenant, _normal(text)
-
 
 def table_of(paper: Paper) -> Table:
     label = reference.whole(reference.understood(paper.label), None)
@@ -322,6 +324,12 @@ def _at_least(label: Label, parts: list[Table], lost: bool) -> Iterator[str]:
     for part in parts:
         if _comparable(reference.together([mine, part])) != mine and not (lost and narrowest):
             yield f"taint: {mine} is less than its part {part}"
+
+
+def _pieces(text: str) -> list[str]:
+    """The text, and what somebody may take out of it and say again."""
+    lines = (piece.strip(" >") for line in text.splitlines() for piece in re.split(r"\[\d+\]", line))
+    return list(dict.fromkeys(_normal(piece) for piece in (text, *lines) if len(piece) >= 24))
 
 
 def _normal(text: str) -> str:

@@ -237,9 +237,11 @@ class World:
         made = tuple(f"q{next(self._numbers):05d}{letter}" for letter in "tb")
         return Paper(collection, uri, topic, (made[0], made[1]), label, said)
 
-    def put(self, *papers: Paper) -> None:
-        """One generation with these documents, new or in the place of older ones."""
+    def put(self, *papers: Paper, alone: bool = False) -> None:
+        """One generation with these documents, new or in the place of older ones; or with no others."""
         with self._change(papers[0].collection) as change:
+            for uri in change.states().keys() - {paper.uri for paper in papers} if alone else ():
+                change.delete(uri)
             for paper in papers:
                 chunks, vectors = _chunks(paper)
                 label = labels.complete(labels.parse(paper.label, REGIONS), None)

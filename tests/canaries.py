@@ -49,7 +49,7 @@ def found_in(data: bytes, canaries: Iterable[str]) -> set[str]:
     wanted = {_folded(word): word for word in canaries}
     met: set[str] = set()
     for view in _views(data):
-        for run in _LONG_WORD.findall(_folded(view)):
+        for run in set(_LONG_WORD.findall(_folded(view))):
             met |= {run[i : i + LETTERS] for i in range(len(run) - LETTERS + 1)} & wanted.keys()
     return {wanted[word] for word in met}
 
@@ -67,11 +67,11 @@ def _views(data: bytes) -> Iterator[str]:
         yield unquote_plus(text)
     if "\\u" in text:
         yield _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
-    for run in _BASE64.findall(text):
+    for run in set(_BASE64.findall(text)):
         usual = run.translate(str.maketrans("-_", "+/"))
         for at in range(4):  # a run may begin in the middle of a group of four
-            whole = usual[at : at + (len(usual) - at) // 4 * 4]
-            yield base64.b64decode(whole).decode("utf-8", "replace")
-    for run in _HEX.findall(text):
+            rest = usual[at:] if len(usual[at:]) % 4 != 1 else usual[at:-1]
+            yield base64.b64decode(rest + "=" * (-len(rest) % 4)).decode("utf-8", "replace")
+    for run in set(_HEX.findall(text)):
         for at in range(2):
             yield bytes.fromhex(run[at : at + (len(run) - at) // 2 * 2]).decode("utf-8", "replace")

@@ -102,7 +102,7 @@ _KINDS = ("depot", "pump station", "laboratory", "warehouse", "server room", "wo
 _MONTHS = ("January", "February", "March", "April", "June", "July", "October", "November")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Paper:
     """A document. ``sources`` of its label are as they were written, the collection's and a rule's included."""
 
@@ -174,9 +174,7 @@ class World:
         mint = Mint(chance)
         names = list(COLLECTIONS)
         kinds = list(LABELS)
-        return cls(
-            tuple(_paper(chance, mint, names[i % len(names)], kinds[i % len(kinds)]) for i in range(papers))
-        )
+        return cls(tuple(_paper(chance, mint, names[i % len(names)], kinds[i % len(kinds)]) for i in range(papers)))
 
     def write(self, folder: Path) -> None:
         """The documents, each collection in a folder of its name."""
@@ -200,7 +198,9 @@ class World:
 
 def may_enter(key: Key, collection: Table) -> bool:
     of_tenant = key.tenant in (None, collection["tenant"])
-    return of_tenant and (not collection["groups"] or key.groups is None or bool(key.groups & set(collection["groups"])))
+    return of_tenant and (
+        not collection["groups"] or key.groups is None or bool(key.groups & set(collection["groups"]))
+    )
 
 
 def settings(urls: Mapping[str, str], seconds: float) -> str:
@@ -221,7 +221,9 @@ def settings(urls: Mapping[str, str], seconds: float) -> str:
     for name, own in COLLECTIONS.items():
         tables.append(f"[collections.{name}]\n{_toml({key: own[key] for key in ('tenant', 'groups', 'mode')})}")
         tables.append(f"[collections.{name}.label]\n{_toml(own['label'])}")
-        tables.append(f'[[collections.{name}.rules]]\npath = "vault/**"\n[collections.{name}.rules.label]\n{_toml(VAULT)}')
+        tables.append(
+            f'[[collections.{name}.rules]]\npath = "vault/**"\n[collections.{name}.rules.label]\n{_toml(VAULT)}'
+        )
     return "\n".join(tables)
 
 
@@ -283,7 +285,10 @@ def _turns(chance: random.Random, papers: list[Paper], collection: str) -> Itera
             yield Turn("And what is the leader of its team called?", paper, past, leaning=True)
             continue
         question = chance.choice(
-            [f"When does the {paper.name} {paper.kind} open?", f"What is the leader of the team of the {paper.name} {paper.kind} called?"]
+            [
+                f"When does the {paper.name} {paper.kind} open?",
+                f"What is the leader of the team of the {paper.name} {paper.kind} called?",
+            ]
         )
         if chance.random() < 0.1:
             question += " Mine is joe.miller@example.org."
@@ -293,6 +298,11 @@ def _turns(chance: random.Random, papers: list[Paper], collection: str) -> Itera
 
 def _flags(chance: random.Random, collection: str) -> Table:
     """What narrows, and stays within the ceiling of the tenant."""
-    european: list[Table] = [{"regions": ["eu"]}, {"regions": ["de"]}, {"regions": ["local"]}, {"regions": ["fr", "de"]}]
+    european: list[Table] = [
+        {"regions": ["eu"]},
+        {"regions": ["de"]},
+        {"regions": ["local"]},
+        {"regions": ["fr", "de"]},
+    ]
     others: list[Table] = [{"regions": ["us"]}, {"sensitivity": "confidential"}, {"hosted": False}]
     return chance.choice(european if COLLECTIONS[collection]["tenant"] in CEILINGS else european + others)

@@ -5,6 +5,7 @@ It shares no code with the product. What decides is ``reference_policy``; what w
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections import Counter
@@ -80,6 +81,7 @@ class Evidence:
     seen: Mapping[str, bytes]
 
 
+@functools.cache
 def label_of(paper: Paper) -> Table:
     """The label of a document, but for its groups: they are about readers, and no payload has them."""
     label = whole(together([understood(source) for source in paper.sources]), None)
@@ -109,9 +111,7 @@ class Memory:
     def behind(self, tenant: str, messages: Sequence[Mapping[str, str]]) -> tuple[Table, ...]:
         spoken = [_normal(message["content"]) for message in messages if message["role"] == "assistant"]
         with self._lock:
-            return tuple(
-                self._said.get((tenant, text), NARROWEST) for text in spoken if text != _normal(ABSTAINED)
-            )
+            return tuple(self._said.get((tenant, text), NARROWEST) for text in spoken if text != _normal(ABSTAINED))
 
     def heard(self, tenant: str, text: str, payload: Sequence[Table]) -> None:
         at = tenant, _normal(text)
@@ -146,9 +146,14 @@ def violations(evidence: Evidence, *, exact: bool) -> Iterator[str]:
 def _books(evidence: Evidence) -> Iterator[str]:
     """What arrived is what was written down, body for body."""
     for sink, received in evidence.received.items():
-        written = Counter((record["body_sha256"], record["body_bytes"]) for record in evidence.sent if record["sink"] == sink)
+        written = Counter(
+            (record["body_sha256"], record["body_bytes"]) for record in evidence.sent if record["sink"] == sink
+        )
         arrived = Counter((request.sha256, len(request.body)) for request in received)
-        for what, difference in (("arrived and is in no record", arrived - written), ("is in a record and did not arrive", written - arrived)):
+        for what, difference in (
+            ("arrived and is in no record", arrived - written),
+            ("is in a record and did not arrive", written - arrived),
+        ):
             if difference:
                 yield f"books: {sink}: {difference.total()} bodies of which each {what}"
 
@@ -215,11 +220,19 @@ def _quote(exchange: Exchange) -> Iterator[str]:
     """A question about what no sink may have is answered here, from the right document. Whether one that leans on another
     finds it, too, is the affair of other tests."""
     paper, told = exchange.turn.about, exchange.told
-    if exchange.turn.leaning or not may_read(exchange.conversation.key, paper) or allowed(paper.tenant, [label_of(paper)]):
+    if (
+        exchange.turn.leaning
+        or not may_read(exchange.conversation.key, paper)
+        or allowed(paper.tenant, [label_of(paper)])
+    ):
         return
     if COLLECTIONS[paper.collection]["mode"] == "cleared" and told["decision"]["route"] in ("hosted", "cache"):
         return
-    quotes = [citation["quote"] for citation in told["citations"] if citation["document"] == paper.path and citation["verified"]]
+    quotes = [
+        citation["quote"]
+        for citation in told["citations"]
+        if citation["document"] == paper.path and citation["verified"]
+    ]
     if not any(paper.name in quote for quote in quotes):
         yield f"answer: nothing was quoted of {_about(paper)} for {exchange.turn.question!r}: {told['answer']!r}"
     elif told["decision"]["route"] not in ("local", "cache"):
@@ -234,7 +247,9 @@ def _receipt(evidence: Evidence, exchange: Exchange) -> Iterator[str]:
     sent = {record["id"]: record["sink"] for record in evidence.sent}
     if not set(receipt["egress"]) <= sent.keys():
         yield f"receipt: {told['receipt']} names what was not sent"
-    if told["decision"]["route"] == "hosted" and told["decision"]["sink"] not in {sent.get(name) for name in receipt["egress"]}:
+    if told["decision"]["route"] == "hosted" and told["decision"]["sink"] not in {
+        sent.get(name) for name in receipt["egress"]
+    }:
         yield f"receipt: {told['receipt']} does not name what was sent to {told['decision']['sink']}"
     names = {part["name"] for part in receipt["parts"] if part["kind"] == "document"}
     if told["decision"]["route"] != "cache" and not {citation["document"] for citation in told["citations"]} <= names:

@@ -86,10 +86,20 @@ def _about(sink: Sink, today: date) -> Iterator[tuple[Severity, str, str]]:
 
 
 def of_tenants(
-    tenants: Mapping[str, TenantPolicy], sinks: Mapping[str, Sink], regions: Regions, now: datetime
+    tenants: Mapping[str, TenantPolicy],
+    known: AbstractSet[str],
+    sinks: Mapping[str, Sink],
+    regions: Regions,
+    now: datetime,
 ) -> Iterator[Finding]:
-    """Ceilings that no sink of their order can ever satisfy."""
+    """Ceilings that no sink of their order can ever satisfy, and tenants that nothing belongs to.
+
+    Args:
+        known: the tenants of collections.
+    """
     for name, tenant in tenants.items():
+        if name not in known:
+            yield Finding("warning", "no_such_tenant", name, "no collection is this tenant's, so nothing of it holds")
         asked = [sinks[sink] for sink in tenant.order if sink != LOCAL]
         if not asked:
             continue

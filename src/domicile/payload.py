@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from domicile import detectors, labels
+from domicile.conversation import MAX_TURNS
 from domicile.detectors import Detector
 from domicile.domain import Label, Turn
 from domicile.errors import FlagWidens, TenantsMixed
@@ -76,7 +77,9 @@ def question_parts(
     read = [question, *spoken]
     found = labels.join_partial(detectors.label_of(detectors.detect(text, known)) for text in read)
     said = [turn for turn in history if turn.role not in ("user", "system") and turn.text.strip()]
-    repeated = [label for text in read for each in (text, *statements(text)) if (label := made_from(each)) is not None]
+    # of earlier turns only the latest can lend words to the question
+    candidates = (*read, *(each for text in (question, *spoken[-MAX_TURNS:]) for each in statements(text)))
+    repeated = [label for text in candidates if (label := made_from(text)) is not None]
     history_parts = (
         Part("history", tenant, label) for label in (*(_of_turn(turn, made_from) for turn in said), *repeated)
     )

@@ -79,8 +79,10 @@ class Records:
             parts: of its payload.
         """
         if given.decision.label is not None:
-            texts = (given.answer, *payload.statements(given.answer))
-            self._said.remember(inquiry.tenant, texts, given.decision.label)
+            self._said.remember(inquiry.tenant, [given.answer], given.decision.label)
+            # a sentence is the documents', whatever the question was allowed
+            documents = payload.label_of(part for part in parts if part.kind == "document")
+            self._said.remember(inquiry.tenant, payload.statements(given.answer), documents)
         given = self._with_receipt(inquiry, replace(given, cost=self._cost(inquiry, given)), parts)
         if given.decision.route in ("local", "hosted") and given.degraded is None and not _is_for_today(given):
             self._cache.put(self._key(inquiry), given)

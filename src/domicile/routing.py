@@ -178,8 +178,6 @@ class Dispatch:
         verdict = policy.decide(label, sink, PURPOSE, self.routing.clock())
         if not verdict.allowed:
             self.denied.append((sink.name, verdict.reasons))
-        elif self.routing.audit.trouble() is not None:
-            self._fail(sink, "audit", "audit")
         elif (state := self.routing.providers[sink.name].state) != "ready":
             self._fail(sink, state, "provider")
         else:
@@ -287,15 +285,23 @@ class Dispatch:
         self.egress.append(self.routing.audit.append("egress", record).id)
 
     def _as_of_now(self, parts: Sequence[Part]) -> Sequence[Part]:
-        """With what the labels of the documents became meanwhile; one that is gone may go nowhere."""
-        now = self.current()
-        if now.generation == self.index.generation:
-            return parts
-        changed = []
-        for name in dict.fromkeys(part.name for part in parts if part.kind == "document"):
-            found = now.document(name, self.principal.groups)
-            changed.append(Part("document", self.tenant, MALFORMED if found is None else partial_of(found.label), name))
-        return (*parts, *changed)
+        """With what the labels of the documents became meanwhile; one that is gone or rewritten may go nowhere."""
+        documents = dict.fromkeys(part.name for part in parts if part.kind == "document")
+        try:
+            now = self.current()
+            if now.generation == self.index.generation:
+                return parts
+            changed = [self._relabelled(name, now) for name in documents]
+        except DomicileError:  # nothing serves any more that could say
+            changed = [MALFORMED]
+        return (*parts, *(Part("document", self.tenant, label) for label in changed))
+
+    def _relabelled(self, name: str, now: Index) -> PartialLabel:
+        """The label of a document in another generation; the most restrictive one where it is not the same text there."""
+        groups = self.principal.groups
+        sent, found = self.index.document(name, groups), now.document(name, groups)
+        same = sent is not None and found is not None and found.text == sent.text
+        return partial_of(found.label) if found is not None and same else MALFORMED
 
     def book_local(self, given: Answer, cost: Cost) -> None:
         """Write down what an answer cost that was made here."""

@@ -5,43 +5,32 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
-from conversations import (
-    CEILINGS,
-    COLLECTIONS,
-    KEYS,
-    OWNER,
-    PROVIDER_CANARY,
-    SINKS,
-    Conversation,
-    Key,
-    Table,
-    Turn,
-    World,
-    settings,
-)
+from canaries import found_in
+from conversations import COLLECTIONS, KEYS, OWNER, PROVIDER_CANARY, SINKS, World, settings
+from processes import command, serving
 from provider import Fault, Received, RecordingProvider, recording_provider
+from reference_policy import NARROWEST
 from residency import records
-from residency_oracle import Evidence, Exchange, Memory, allowed, label_of, packed, payload, violations
+from residency_oracle import Evidence, Exchange, allowed, label_of, may_read, violations
 from services import ingest, served, service_over, until
+from speakers import Speakers
 
 from domicile.answering import Limits
 from domicile.audit_verifier import verify
@@ -54,21 +43,12 @@ from domicile.testing import ScriptedGenerator
 CONVERSATIONS = int(os.environ.get("DOMICILE_CONVERSATIONS", "100"))
 CANARIES = int(os.environ.get("DOMICILE_CANARIES", "500"))
 WITH_THE_MODEL = CONVERSATIONS // 5
-DOMICILE = Path(sys.executable).with_name("domicile")
 FAULTS: tuple[Fault, ...] = (
     "hang", "error", "slow_headers", "busy", "html", "trickle", "reset", "empty", "reset_midway", "redirect", "stall",
     "huge", "busy_now", "cut", "rejected", "no_choice", "garbage", "failing", "split", "compressed", "no_usage",
     "wrong_usage", "whole", "unauthorized",
 )  # fmt: skip
 ENDS = ("acme-eu", "acme-us", "own-de", "local")
-RUDE: tuple[tuple[Table, int], ...] = (
-    ({"domicile": {"regions": ["EU"]}}, 400),
-    ({"domicile": {"sensitivity": "Public"}}, 400),
-    ({"domicile": {"mode": "hosted"}}, 400),
-    ({"model": "nowhere"}, 404),
-    ({"messages": [{"role": "user", "content": " "}]}, 400),
-    ({"messages": "none"}, 400),
-)
 
 
 def failing(number: int, received: Received) -> Fault:
@@ -86,93 +66,6 @@ def reader(received: Received) -> str:
     asked = set(question.lower().rstrip("?").split())
     sentences = system.split("<sources>\n")[1].replace("\n", " ").split(". ")
     return max(sentences, key=lambda sentence: len(asked & set(sentence.lower().split()))).strip() + ". [1]"
-
-
-@dataclass(slots=True)
-class Speakers:
-    """Clients of one service.
-
-    Attributes:
-        keys: as they are sent; without one the service takes a client for the owner.
-        errors: bodies of everything that was refused.
-    """
-
-    world: World
-    url: str
-    keys: Mapping[str, str]
-    memory: Memory = field(default_factory=Memory)
-    exchanges: list[Exchange] = field(default_factory=list)
-    errors: list[bytes] = field(default_factory=list)
-
-    def talk(self, conversations: Sequence[Conversation], threads: int) -> None:
-        with ThreadPoolExecutor(threads) as pool:
-            for done in [pool.submit(self._talk, number, each) for number, each in enumerate(conversations)]:
-                done.result()
-
-    def _talk(self, number: int, conversation: Conversation) -> None:
-        with self.client(conversation.key) as client:
-            said: list[dict[str, str]] = []
-            for turn in conversation.turns:
-                before = _as_remembered(turn, said)
-                told = self._ask(client, conversation, turn, before)
-                said = [*before, {"role": "user", "content": turn.question}, {"role": "assistant", "content": told}]
-            self._ask(client, conversation, replace(conversation.turns[0], past="none"), [])
-            self._be_rude(client, conversation, *RUDE[number % len(RUDE)])
-            if conversation.collection == "southern":
-                self._be_rude(client, conversation, {"domicile": {"regions": ["global"]}}, 400)
-            if conversation.key.tenant == "north":
-                self._be_rude(client, conversation, {"model": "handbook"}, 404)
-
-    def client(self, key: Key) -> httpx.Client:
-        headers = {"Authorization": f"Bearer {self.keys[key.name]}"} if key.name in self.keys else {}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=120, trust_env=False)
-
-    def _ask(self, client: httpx.Client, talk: Conversation, turn: Turn, before: list[dict[str, str]]) -> str:
-        tenant = str(COLLECTIONS[talk.collection]["tenant"])
-        messages = [*before, {"role": "user", "content": turn.question}]
-        behind = self.memory.behind(tenant, messages)
-        body = {"model": talk.collection, "messages": messages, "stream": turn.stream, "domicile": turn.flags}
-        response = client.post("/v1/chat/completions", json=body)
-        assert response.status_code == 200, response.text
-        told = _streamed(response.text) if turn.stream else response.json()["domicile"]
-        receipt = client.get(f"/v1/receipts/{told['receipt']}").json()["record"]
-        exchange = Exchange(talk, turn, messages, behind, told, receipt, response.content)
-        if not told["abstained"] and not told["cached"]:
-            documents = packed(self.world, talk.collection, receipt)
-            self.memory.heard(tenant, told["answer"], payload(exchange, documents))
-        self.exchanges.append(exchange)
-        answer: str = told["answer"]
-        return answer
-
-    def _be_rude(self, client: httpx.Client, talk: Conversation, wrong: Table, status: int) -> None:
-        body = {"model": talk.collection, "messages": [{"role": "user", "content": talk.turns[0].question}]}
-        refused = client.post("/v1/chat/completions", json=body | wrong)
-        assert refused.status_code == status, refused.text
-        self.errors.append(refused.content)
-
-
-def _as_remembered(turn: Turn, said: list[dict[str, str]]) -> list[dict[str, str]]:
-    """What the client makes of the conversation so far."""
-    if turn.past == "none":
-        return []
-    *earlier, last = said
-    if turn.past == "trimmed":
-        return [*earlier, {**last, "content": "  " + last["content"].replace("\n\n", "\n") + "\n"}]
-    if turn.past == "altered":
-        return [*earlier, {**last, "content": last["content"] + " I think."}]
-    return said
-
-
-def _streamed(text: str) -> Table:
-    """The ``domicile`` object of a stream, whose pieces are its answer."""
-    lines = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: {")]
-    events = [json.loads(line) for line in lines]
-    [told] = [event["domicile"] for event in events if "domicile" in event]
-    pieces = [choice["delta"].get("content") or "" for event in events for choice in event["choices"]]
-    assert "".join(pieces) == told["answer"]
-    assert lines
-    result: Table = told
-    return result
 
 
 @dataclass(slots=True)
@@ -280,7 +173,9 @@ class Stage:
                 tamper(routing)
                 routing.warm_up()
                 until(lambda: not any(thread.name.startswith("warm up") for thread in threading.enumerate()), 60)
-                service = service_over(home, ScriptedGenerator(["I would not know."]), Limits(evidence_threshold=0), routing=routing)
+                service = service_over(
+                    home, ScriptedGenerator(["I would not know."]), Limits(evidence_threshold=0), routing=routing
+                )
                 with served(replace(service, answers=(threads, 2 * threads))) as at:
                     speakers = Speakers(self.world, at.url, keys)
                     speakers.talk(self.world.conversations(seed, conversations), threads)
@@ -315,7 +210,32 @@ def stage(world: World, corpus: Path, tmp_path: Path, scratch: Scratch, caplog: 
 def test_the_corpus_is_what_it_says(world: World) -> None:
     nowhere = [paper for paper in world.papers if not allowed(paper.tenant, [label_of(paper)])]
     assert sum(len(paper.canaries) for paper in nowhere) >= CANARIES
-    assert {name for paper in world.papers for name in allowed(paper.tenant, [label_of(paper)])} == {*SINKS} - {"later-eu"}
+    assert {name for paper in world.papers for name in allowed(paper.tenant, [label_of(paper)])} == {*SINKS} - {
+        "later-eu"
+    }
+
+
+WORD = "Vörulanemi"  # as a canary may be
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        WORD.encode(),
+        WORD.upper().encode(),
+        b"Vorulanemi",
+        f"x_{WORD}ssen7".encode(),
+        quote(WORD).encode(),
+        json.dumps({"a": WORD}).encode(),
+        base64.b64encode(WORD.encode()),
+        base64.b64encode(f"1{WORD} and so on".encode()),
+        base64.urlsafe_b64encode(f"22{WORD}".encode()),
+        WORD.encode().hex().encode(),
+    ],
+)
+def test_a_canary_is_found_however_it_is_written(written: bytes) -> None:
+    assert found_in(b"before \xff " + written + b" after", [WORD, "Tarimupola"]) == {WORD}
+    assert found_in(written, ["Tarimupola"]) == set()
 
 
 def test_without_faults_every_question_goes_where_its_labels_allow(stage: Stage) -> None:
@@ -348,8 +268,9 @@ def test_the_same_with_the_real_models_as_a_process(tmp_path: Path, models_dir: 
         urls = {name: provider.url for name, provider in providers.items()}
         (home.path / "domicile.toml").write_text(settings(urls, 1.5))
         for name in COLLECTIONS:
-            _command(home, "ingest", "run", tmp_path / "source" / name, "--collection", name)
-        with _process(home, tmp_path / "log") as url:
+            command(home.path, "ingest", "run", tmp_path / "source" / name, "--collection", name)
+        told = {"SINK_KEY": PROVIDER_CANARY, "DOMICILE_ANSWERING__MAX_TOKENS": "24"}  # a sentence is enough
+        with serving(home.path, tmp_path / "log", told) as url:
             speakers = Speakers(world, url, {})
             speakers.talk(world.conversations(3, WITH_THE_MODEL, (OWNER,)), 4)
             metrics = httpx.get(f"{url}/metrics", trust_env=False).content
@@ -357,9 +278,9 @@ def test_the_same_with_the_real_models_as_a_process(tmp_path: Path, models_dir: 
         seen = {"the log": log, "metrics": metrics, "an error": errors, "a temporary file": scratch.contents()}
         evidence = gathered(world, home, speakers, providers, seen)
     assert list(violations(evidence, exact=False)) == []
-    assert _command(home, "audit", "verify")["ok"]
+    assert command(home.path, "audit", "verify")["ok"]
     for exchange in evidence.exchanges[:: len(evidence.exchanges) // 3]:
-        assert _command(home, "receipts", "verify", exchange.told["receipt"])["ok"]
+        assert command(home.path, "receipts", "verify", exchange.told["receipt"])["ok"]
     routes, landed = _routes(evidence), _landed(providers)
     assert min(routes[name] for name in ("acme-eu", "own-de", "local", "cache")) >= 1, routes
     assert len(landed.keys() & set(FAULTS)) >= 5, landed
@@ -418,6 +339,48 @@ def test_what_is_planted_is_found(stage: Stage, tamper: Callable[[Routing], None
     assert {what for what in found if what not in told} == set(), told[:2_000]
 
 
+def test_each_kind_of_violation_is_seen(stage: Stage) -> None:
+    """A run that was in order, with one thing in it changed."""
+    honest = stage.evidence(20, well, seconds=30)
+    assert list(violations(honest, exact=False)) == []
+    left = stage.path / "left"
+    (left / "state").mkdir(parents=True)
+    honest = replace(honest, seen={}, home=left)  # what was looked through is not looked through again
+    hosted = next(each for each in honest.exchanges if each.told["decision"]["route"] == "hosted")
+    sink = hosted.told["decision"]["sink"]
+    (first, *rest), clerk = (
+        honest.received[sink],
+        next(each for each in honest.exchanges if not each.conversation.key.groups),
+    )
+    hidden = next(paper for paper in honest.world.papers if not may_read(clerk.conversation.key, paper))
+    secret = next(paper for paper in honest.world.papers if sink not in allowed(paper.tenant, [label_of(paper)]))
+
+    def told(change: Evidence) -> str:
+        return "\n".join(violations(change, exact=False))
+
+    def with_exchange(changed: Exchange, old: Exchange) -> Evidence:
+        return replace(honest, exchanges=[changed if each is old else each for each in honest.exchanges])
+
+    def with_first(body: bytes) -> Evidence:
+        return replace(honest, received={**honest.received, sink: [replace(first, body=body), *rest]})
+
+    assert f"books: {sink}: 1 bodies of which each arrived" in told(with_first(first.body + b" "))
+    assert f"books: {sink}: 1 bodies of which each is" in told(
+        replace(honest, received={**honest.received, sink: rest})
+    )
+    assert f"leak: {sink} got the heading" in told(with_first(first.body + secret.canaries["heading"].lower().encode()))
+    assert "leak: an error has the path" in told(
+        replace(honest, seen={"an error": base64.b64encode(secret.canaries["path"].encode())})
+    )
+    assert "leak: metrics has the secret" in told(replace(honest, seen={"metrics": PROVIDER_CANARY.encode()}))
+    assert "access: " in told(with_exchange(replace(clerk, raw=hidden.canaries["table"].encode()), clerk))
+    assert f"route: {sink} answered" in told(with_exchange(replace(hosted, behind=(NARROWEST,)), hosted))
+    assert "receipt: " in told(with_exchange(replace(hosted, receipt={**hosted.receipt, "egress": []}), hosted))
+    assert "receipt: " in told(replace(honest, answers={}))
+    (left / "state" / "spool").write_text(hidden.canaries["metadata"])
+    assert "at rest: state/spool has the metadata" in told(honest)
+
+
 def _routes(evidence: Evidence) -> Counter[str]:
     decisions = [exchange.told["decision"] for exchange in evidence.exchanges]
     return Counter(decision["sink"] or decision["route"] for decision in decisions)
@@ -425,31 +388,3 @@ def _routes(evidence: Evidence) -> Counter[str]:
 
 def _landed(providers: Mapping[str, RecordingProvider]) -> Counter[str]:
     return sum((provider.landed for provider in providers.values()), Counter())
-
-
-def _command(home: Home, *arguments: str | Path) -> Table:
-    done = subprocess.run(
-        [DOMICILE, "--home", home.path, "--json", *arguments], check=True, capture_output=True, text=True
-    )
-    told: Table = json.loads(done.stdout)
-    return told
-
-
-@contextmanager
-def _process(home: Home, log: Path) -> Iterator[str]:
-    """``domicile serve`` at its address, until the block ends."""
-    with log.open("wb") as stderr, subprocess.Popen(
-        [DOMICILE, "--home", home.path, "serve", "--port", "0"],
-        stdout=subprocess.DEVNULL,
-        stderr=stderr,
-        env={**os.environ, "SINK_KEY": PROVIDER_CANARY, "DOMICILE_ANSWERING__MAX_TOKENS": "24"},  # a sentence is enough
-    ) as started:  # fmt: skip
-        try:
-            until(lambda: "http://" in log.read_text(), 60)
-            url = log.read_text().split("http://")[1].split("/")[0]
-            with httpx.Client(base_url=f"http://{url}", trust_env=False) as client:
-                until(lambda: client.get("/readyz").json()["models"]["smollm2-135m"]["state"] == "ready", 60)
-            yield f"http://{url}"
-        finally:
-            started.send_signal(signal.SIGTERM)
-            assert started.wait(30) == 0

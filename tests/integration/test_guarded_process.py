@@ -12,10 +12,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from processes import DOMICILE, command, serving
 from residency import ASK_CANTEEN, DOCUMENTS
 from services import until
 
-DOMICILE = Path(sys.executable).with_name("domicile")
 STOPPED, LET = "ConnectionStopped", "let"
 PLUGIN = """
 import json, os, socket, threading, time, sys
@@ -52,7 +52,9 @@ def wait():
         time.sleep(0.05)
     report()
 """
-IN_EVERY_PROCESS = "import os, threading, planted\nif os.environ.get('WHEN'):\n    threading.Thread(target=planted.wait).start()\n"
+IN_EVERY_PROCESS = (
+    "import os, threading, planted\nif os.environ.get('WHEN'):\n    threading.Thread(target=planted.wait).start()\n"
+)
 
 
 @pytest.fixture
@@ -82,8 +84,7 @@ def home(tmp_path: Path, models_dir: Path) -> Path:
         (source / name).write_text(text)
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "models").symlink_to(models_dir)
-    ingest = ("ingest", "run", source, "--collection", "handbook")
-    subprocess.run([DOMICILE, "--home", tmp_path / "home", *ingest], check=True, capture_output=True)
+    command(tmp_path / "home", "ingest", "run", source, "--collection", "handbook")
     return tmp_path / "home"
 
 
@@ -108,9 +109,9 @@ def test_without_the_product_around_it_nothing_stops_it(environment: dict[str, s
 
 
 def test_a_thread_in_ask_cannot_leave(environment: dict[str, str], home: Path) -> None:
-    command = [DOMICILE, "--home", home, "--json", "ask", ASK_CANTEEN, "--collection", "handbook"]
+    ask = [DOMICILE, "--home", home, "--json", "ask", ASK_CANTEEN, "--collection", "handbook"]
     done = subprocess.run(
-        command, env={**environment, "WHEN": "domicile.answering"}, capture_output=True, text=True, check=True
+        ask, env={**environment, "WHEN": "domicile.answering"}, capture_output=True, text=True, check=True
     )
     assert json.loads(done.stdout)["decision"]["route"] == "local"
     assert tried(environment) == {"tcp": STOPPED, "udp": STOPPED, "name": STOPPED, "here": LET}
@@ -118,21 +119,8 @@ def test_a_thread_in_ask_cannot_leave(environment: dict[str, str], home: Path) -
 
 def test_a_thread_in_serve_cannot_leave(environment: dict[str, str], home: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with (
-        log.open("wb") as stderr,
-        subprocess.Popen(
-            [DOMICILE, "--home", home, "serve", "--port", "0"],
-            env={**environment, "WHEN": "uvicorn.server"},
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-        ) as started,
-    ):
-        try:
-            until(lambda: "http://" in log.read_text() and Path(environment["REPORT"]).exists(), 60)
-            url = f"http://{log.read_text().split('http://')[1].split('/')[0]}"
-            assert httpx.get(f"{url}/livez", trust_env=False).status_code == 200
-        finally:
-            started.terminate()
-            assert started.wait(30) == 0
+    with serving(home, log, {**environment, "WHEN": "uvicorn.server"}) as url:
+        until(Path(environment["REPORT"]).exists, 20)
+        assert httpx.get(f"{url}/livez", trust_env=False).status_code == 200
     assert tried(environment) == {"tcp": STOPPED, "udp": STOPPED, "name": STOPPED, "here": LET}
     assert log.read_text().count("was stopped") == 1

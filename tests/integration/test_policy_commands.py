@@ -154,7 +154,7 @@ def test_secrets_orders_and_ceilings(tmp_path: Path, capsys: pytest.CaptureFixtu
     code, found = run(capsys, tmp_path, "check")
     assert code == 0
     assert sorted((finding["subject"], finding["code"]) for finding in found["findings"]) == [
-        ("acme-eu", "no_secret"), ("spare", "in_no_order"), ("spare", "no_secret"), ("swiss", "ceiling"),
+        ("acme-eu", "no_secret"), ("spare", "in_no_order"), ("spare", "no_secret"), ("swiss", "ceiling"), ("swiss", "no_such_tenant"),
     ]  # fmt: skip
     assert "the label allows ch" in by_code(found)["ceiling"]["message"]
 

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,10 +11,9 @@ from typing import Any
 
 import httpx
 import pytest
+from processes import command, serving
 from residency import ASK_CANTEEN, ASK_REACTOR, ASK_WARRANTY, CANTEEN, DOCUMENTS, REACTOR, WARRANTY, routed, sink
-from services import until
 
-DOMICILE = Path(sys.executable).with_name("domicile")
 PRICE = {"price": "{ input_per_million = 2.0, output_per_million = 8.0 }"}
 TOKENS = ("prompt_tokens", "completion_tokens")
 THEIRS = {
@@ -33,7 +28,6 @@ class House:
     """A home with its documents."""
 
     path: Path
-    environment: dict[str, str]
 
     @classmethod
     def built(cls, path: Path, models: Path, documents: dict[str, str], collection: str) -> House:
@@ -42,43 +36,17 @@ class House:
             (path / "source" / name).write_text(text, encoding="utf-8")
         (path / "home").mkdir()
         (path / "home" / "models").symlink_to(models)
-        house = cls(path / "home", {})
+        house = cls(path / "home")
         house.command("ingest", "run", path / "source", "--collection", collection)
         return house
 
     def command(self, *arguments: str | Path) -> dict[str, Any]:
-        done = subprocess.run(
-            [DOMICILE, "--home", self.path, "--json", *arguments],
-            check=True,
-            capture_output=True,
-            text=True,
-            env={**os.environ, **self.environment},
-        )
-        told: dict[str, Any] = json.loads(done.stdout)
-        return told
+        return command(self.path, *arguments)
 
     @contextmanager
-    def serving(self) -> Iterator[str]:
-        """Serve at an address, until the block ends."""
-        log = self.path.with_name("log")
-        with (
-            log.open("wb") as stderr,
-            subprocess.Popen(
-                [DOMICILE, "--home", self.path, "serve", "--port", "0"],
-                stdout=subprocess.DEVNULL,
-                stderr=stderr,
-                env={**os.environ, **self.environment},
-            ) as started,
-        ):
-            try:
-                until(lambda: "http://" in log.read_text(), 60)
-                url = f"http://{log.read_text().split('http://')[1].split('/')[0]}"
-                with httpx.Client(base_url=url, trust_env=False) as client:
-                    until(lambda: client.get("/readyz").json()["models"]["smollm2-135m"]["state"] == "ready", 60)
-                yield url
-            finally:
-                started.send_signal(signal.SIGTERM)
-                assert started.wait(30) == 0
+    def serving(self, **environment: str) -> Iterator[str]:
+        with serving(self.path, self.path.with_name("log"), environment) as url:
+            yield url
 
     def entries(self) -> int:
         entries: int = self.command("audit", "verify")["entries"]
@@ -86,7 +54,9 @@ class House:
 
     def newest_answer(self) -> dict[str, Any]:
         """The receipt of the last answer, as the log has it."""
-        lines = [line for file in sorted((self.path / "audit").glob("*.log")) for line in file.read_bytes().splitlines()]
+        lines = [
+            line for file in sorted((self.path / "audit").glob("*.log")) for line in file.read_bytes().splitlines()
+        ]
         parsed = [json.loads(line.split(b" ", 2)[2]) for line in lines]
         answers: list[dict[str, Any]] = [record for record in parsed if record["kind"] == "answer"]
         return answers[-1]
@@ -114,13 +84,15 @@ def both(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Iterator
     (second.path / "domicile.toml").write_text("[costs]\ncpu_hour = 0.9\n")
     first = House.built(path / "first", models_dir, DOCUMENTS, "handbook")
     key = second.command("keys", "create")
-    first.environment["SECOND_KEY"] = key["key"]
     with second.serving() as there:
         neighbour = {"model": '"openai/theirs"', "api_key": '{ env = "SECOND_KEY" }', **PRICE}
         (first.path / "domicile.toml").write_text(
             sink("neighbour", f"{there}/v1", **neighbour) + routed("neighbour", "local")
         )
-        with first.serving() as here, httpx.Client(base_url=here, trust_env=False, timeout=120) as client:
+        with (
+            first.serving(SECOND_KEY=key["key"]) as here,
+            httpx.Client(base_url=here, trust_env=False, timeout=120) as client,
+        ):
             yield Both(first, second, client, key)
 
 

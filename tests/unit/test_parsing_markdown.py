@@ -65,6 +65,8 @@ def test_title(source: str, title: str) -> None:
         "domicile: {labels: {regions: [eu]}}",
         "domicile: {label: {regions: [eu]}, other: 1}",
         "Domicile: {label: {regions: [eu]}}",
+        "domicile.label: {regions: [local], hosted: false}",
+        "domicile.label.hosted: false",
         "domicile: {label: {regions: [eu]}}\ndomicile: {label: {regions: [us]}}",
         "domicile: {label: {regions: [eu], regions: [us]}}",
         "a: &a [1]\ndomicile: {label: {regions: *a}}",

@@ -100,7 +100,7 @@ def _label(values: Mapping[Any, object]) -> Mapping[str, object] | None:
 
 
 def _claims(key: object) -> bool:
-    return isinstance(key, str) and key.strip().casefold() == "domicile"
+    return isinstance(key, str) and key.strip().casefold().partition(".")[0].strip() == "domicile"
 
 
 def _load(front: str) -> Mapping[Any, object]:

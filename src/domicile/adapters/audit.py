@@ -7,12 +7,13 @@ lies beyond it was never acknowledged: whole records stay, the rest is cut off b
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -160,11 +161,20 @@ class FileAuditLog:
     def standing_still(self) -> Iterator[None]:
         """Nobody appends meanwhile, for whoever takes down the head and the sizes of the files.
 
+        On a disk that nobody can write to, such as a snapshot, that is so without the lock.
+
         Raises:
             AuditUnavailable: another process keeps the log to itself for too long.
         """
-        with self._alone, _unavailable(), self._locked():
-            yield
+        with self._alone, _unavailable():
+            try:
+                locked = ExitStack()
+                locked.enter_context(self._locked())
+            except OSError as error:
+                if error.errno not in (errno.EROFS, errno.EACCES):
+                    raise
+            with locked:
+                yield
 
     def _lead(self, batch: Sequence[_Waiting]) -> None:
         """Commit what others wait for, too."""

@@ -83,7 +83,8 @@ def _check(parsed: argparse.Namespace, console: Console) -> int:
     missing = {sink.name for sink in home.settings.sinks if sink.api_key.read(home.environment) is None}
     orders = [policy.order for policy in (declared.others, *declared.tenants.values())]
     found = list(inspection.of_sinks(sinks, orders, missing, now.date()))
-    found += inspection.of_tenants(declared.tenants, declared.sinks, home.regions, now)
+    tenants = {home.collection(name).tenant for name in {*home.settings.collections, *home.indexes().names()}}
+    found += inspection.of_tenants(declared.tenants, tenants, declared.sinks, home.regions, now)
     collections: dict[str, Any] = {}
     indexes = home.indexes()
     for name in dict.fromkeys(parsed.collection) or indexes.names():

@@ -52,6 +52,7 @@ class Oracle:
     seen: Counter[str] = field(default_factory=Counter)
     _given: dict[str, Given] = field(default_factory=dict)
     _said: dict[tuple[str, str], Table] = field(default_factory=dict)
+    _stated: dict[tuple[str, str], Table] = field(default_factory=dict)
     _same: dict[object, object] = field(default_factory=dict)
 
     def ask(self, request: AnswerRequest, *, fresh: bool = False) -> tuple[Answer | None, list[str]]:
@@ -60,11 +61,9 @@ class Oracle:
         sent, asked = len(world.sent), len(world.local.prompts)
         policy, epoch, tenant = world.policy, world.epoch, world.collections[request.collection].tenant
         behind = [self._behind(tenant, turn.text) for turn in request.history if turn.role == "assistant"]
-        # a user's own words are known again for as long as the answer is that they were taken from
-        spoken = [] if self._lost else [turn.text for turn in request.history if turn.role in ("user", "system")]
-        behind += [self._said.get((tenant, piece), {}) for text in spoken for piece in _pieces(text)]
+        again = self._said_again(tenant, request)
         answer = world.ask(request, fresh=fresh)
-        case = _Case(request, tenant, policy, behind)
+        case = _Case(request, tenant, policy, behind, again, epoch)
         new = world.sent[sent:]
         wrong = [*self._bytes(case, new), *(self._spent(tenant, policy) if new else ())]
         if not isinstance(answer, Answer):
@@ -84,7 +83,6 @@ class Oracle:
             sink = one.policy.sinks[one.sink]
             found, gone = self._papers(one.body.decode())
             self.seen["leak"] += 1
-            self.seen["deleted"] += len(world.ever) > 2 * len(world.papers)
             if gone:
                 yield f"deleted: {one.sink} got {gone}"
             if not found or any(paper.collection != case.request.collection for paper in found):
@@ -138,6 +136,7 @@ class Oracle:
         """Nobody reads what is not theirs, nor what is gone."""
         found, gone = self._papers(answer.answer, *local, *(citation.quote for citation in answer.citations))
         self.seen["access"] += 1
+        self.seen["deleted"] += len(self.world.ever) > 2 * len(self.world.papers)
         if gone:
             yield f"deleted: an answer was made of {gone}"
         for paper in found:
@@ -192,10 +191,11 @@ class Oracle:
         told = [record for record in self.world.records("answer") if record["id"] == answer.receipt]
         if told:
             yield from self._exactly(case, answer, told[0], parts)
-        heard = _table(answer.decision.label)
+        heard, at = _table(answer.decision.label), (case.tenant, _normal(answer.answer))
+        self._said[at] = reference.together([heard, self._said.get(at, {})])
         for piece in _pieces(answer.answer):
-            at = case.tenant, piece
-            self._said[at] = reference.together([heard, self._said.get(at, {})])
+            made_from, at = self._papers(piece)[0], (case.tenant, piece)
+            self._stated[at] = reference.together([*map(table_of, made_from), self._stated.get(at, {})])
         if answer.receipt is not None:
             version, here = case.policy.version, case.request.collection
             self._given[answer.receipt] = Given(
@@ -206,13 +206,14 @@ class Oracle:
         """Nothing is in the label that nobody said, and who answers is the first who may."""
         names = {part["name"] for part in record["parts"] if part["kind"] == "document"}
         packed = [paper for paper in self.world.papers.values() if paper.collection == case.request.collection and paper.uri in names]
-        if self._lost:
+        if self._lost or case.again:
             return
         label = reference.whole(reference.together([*parts, *map(table_of, packed)]), None)
         assert answer.decision.label is not None
         if _table(answer.decision.label) != _comparable(label):
             yield f"taint: the label is {_table(answer.decision.label)} and not {label}"
         quiet = not self.world.failures and not case.policy.budgets and not case.policy.redacting
+        quiet = quiet and self.world.epoch == case.epoch
         plain = quiet and self.world.audit_works and self.world.ledger_works and self.world.local.state == "ready"
         if plain and case.request.mode == "auto" and self.world.collections[case.request.collection].mode == "escalate":
             may = [
@@ -224,7 +225,7 @@ class Oracle:
 
     def _repeated(self, case: _Case, answer: Answer) -> Iterator[str]:
         """The same question in the same state has the same answer from the same place."""
-        if case.policy.budgets or self._lost:
+        if case.policy.budgets or self._lost or case.again:
             return
         made_from = tuple(None if behind is None else str(sorted(behind.items())) for behind in case.behind)
         told = answer.answer, answer.decision.label, len(answer.citations)
@@ -248,6 +249,16 @@ class Oracle:
         """What an assistant's words were made from; nothing for the words that are made from nothing."""
         return {} if not text.strip() or text.strip() == ABSTAINED else self._said.get((tenant, _normal(text)))
 
+    def _said_again(self, tenant: str, request: AnswerRequest) -> list[Table]:
+        """What is behind a user's words that stood in an answer: of the whole of one, and of sentences in the latest turns.
+
+        They are known again only for as long as the answer is that they were taken from.
+        """
+        spoken = [] if self._lost else [turn.text for turn in request.history if turn.role == "user"]
+        whole = [self._said.get((tenant, _normal(text))) for text in spoken]
+        found = [self._stated.get((tenant, piece)) for text in spoken[-4:] for piece in _pieces(text)]
+        return [table for table in (*whole, *found) if table is not None]
+
     def _papers(self, *texts: str) -> tuple[list[Paper], list[Paper]]:
         """The documents whose words stand in the texts: those that are there, and those that are not any more."""
         found = {self.world.ever[word].canaries: self.world.ever[word] for text in texts for word in CANARY.findall(text)}
@@ -257,12 +268,20 @@ class Oracle:
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """A request with what is behind it; ``None`` is an assistant's turn that nobody here said."""
+    """A request with what is behind it.
+
+    Attributes:
+        behind: what assistants said; ``None`` is a turn that nobody here said.
+        again: the same of what the user took out of answers.
+        epoch: in which it was asked.
+    """
 
     request: AnswerRequest
     tenant: str
     policy: Policy
     behind: list[Table | None]
+    again: list[Table]
+    epoch: int
 
     def base(self) -> list[Table]:
         """What holds whatever is packed and however the question is redacted."""
@@ -271,7 +290,7 @@ class _Case:
         spoken = [turn.text for turn in self.request.history if turn.role in ("user", "system")]
         found = [{"categories": ["pii"]}] if any(PERSONAL in text for text in spoken) else []
         return [
-            reference.understood(self.policy.ceilings.get(self.tenant, {})), self.flags(), *found, *others,
+            reference.understood(self.policy.ceilings.get(self.tenant, {})), self.flags(), *found, *others, *self.again,
             *(unknown if behind is None else behind for behind in self.behind),
         ]  # fmt: skip
 
@@ -327,9 +346,9 @@ def _at_least(label: Label, parts: list[Table], lost: bool) -> Iterator[str]:
 
 
 def _pieces(text: str) -> list[str]:
-    """The text, and what somebody may take out of it and say again."""
+    """Of a text what somebody may take out of it and say again."""
     lines = (piece.strip(" >") for line in text.splitlines() for piece in re.split(r"\[\d+\]", line))
-    return list(dict.fromkeys(_normal(piece) for piece in (text, *lines) if len(piece) >= 24))
+    return list(dict.fromkeys(_normal(piece) for piece in lines if len(piece) >= 24))
 
 
 def _normal(text: str) -> str:

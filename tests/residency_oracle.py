@@ -144,18 +144,31 @@ def violations(evidence: Evidence, *, exact: bool) -> Iterator[str]:
 
 
 def _books(evidence: Evidence) -> Iterator[str]:
-    """What arrived is what was written down, body for body."""
+    """What arrived is what was written down, body for body; what did not arrive failed before it could."""
     for sink, received in evidence.received.items():
-        written = Counter(
-            (record["body_sha256"], record["body_bytes"]) for record in evidence.sent if record["sink"] == sink
-        )
+        written = Counter(_body(record) for record in evidence.sent if record["sink"] == sink)
         arrived = Counter((request.sha256, len(request.body)) for request in received)
-        for what, difference in (
-            ("arrived and is in no record", arrived - written),
-            ("is in a record and did not arrive", written - arrived),
-        ):
-            if difference:
-                yield f"books: {sink}: {difference.total()} bodies of which each {what}"
+        if unknown := arrived - written:
+            yield f"books: {sink}: {unknown.total()} bodies arrived and are in no record"
+        excused = Counter(_body(record) for record in _failed(evidence) if record["sink"] == sink)
+        if lost := written - arrived - excused:
+            yield f"books: {sink}: {lost.total()} bodies are in a record, did not arrive, and are said to have"
+
+
+def _failed(evidence: Evidence) -> Iterator[Table]:
+    """Records of what a connection or the time was lost for: the answer says so, or was sent for once more."""
+    sent = {record["id"]: record for record in evidence.sent}
+    for answer in evidence.answers.values():
+        lost = {each["sink"] for each in answer["decision"]["denied"] if each["reasons"][0] in ("timeout", "down")}
+        records = [sent[name] for name in answer["egress"]]
+        for record in records:
+            again = any(other["sink"] == record["sink"] and other["attempt"] > record["attempt"] for other in records)
+            if again or record["sink"] in lost:
+                yield record
+
+
+def _body(record: Table) -> tuple[str, int]:
+    return record["body_sha256"], record["body_bytes"]
 
 
 def _bytes_of_providers(evidence: Evidence) -> Iterator[str]:
@@ -217,26 +230,33 @@ def _route(evidence: Evidence, exchange: Exchange, exact: bool) -> Iterator[str]
 
 
 def _quote(exchange: Exchange) -> Iterator[str]:
-    """A question about what no sink may have is answered here, from the right document. Whether one that leans on another
-    finds it, too, is the affair of other tests."""
-    paper, told = exchange.turn.about, exchange.told
-    if (
-        exchange.turn.leaning
-        or not may_read(exchange.conversation.key, paper)
-        or allowed(paper.tenant, [label_of(paper)])
-    ):
+    """A question about what no sink may have is answered here, and not with what a sink made of something else."""
+    if not _stays(exchange):
         return
-    if COLLECTIONS[paper.collection]["mode"] == "cleared" and told["decision"]["route"] in ("hosted", "cache"):
-        return
-    quotes = [
-        citation["quote"]
-        for citation in told["citations"]
-        if citation["document"] == paper.path and citation["verified"]
-    ]
-    if not any(paper.name in quote for quote in quotes):
-        yield f"answer: nothing was quoted of {_about(paper)} for {exchange.turn.question!r}: {told['answer']!r}"
-    elif told["decision"]["route"] not in ("local", "cache"):
-        yield f"answer: {told['decision']['route']} answered about {_about(paper)}"
+    if exchange.told["abstained"] or not exchange.told["citations"]:
+        yield f"answer: nothing was quoted for {exchange.turn.question!r} about {_about(exchange.turn.about)}"
+    elif exchange.told["decision"]["route"] not in ("local", "cache") and _is_right(exchange):
+        yield f"answer: {exchange.told['decision']['route']} answered about {_about(exchange.turn.about)}"
+
+
+def rightly_quoted(evidence: Evidence) -> float:
+    """Of the questions about what no sink may have, the share that was answered with a quote of the right document."""
+    staying = [_is_right(exchange) for exchange in evidence.exchanges if _stays(exchange)]
+    return sum(staying) / len(staying)
+
+
+def _stays(exchange: Exchange) -> bool:
+    """Whether it is a whole question to a whole collection about a document that its reader may see and no sink may."""
+    paper, collection = exchange.turn.about, COLLECTIONS[exchange.conversation.collection]
+    asked = not exchange.turn.leaning and may_read(exchange.conversation.key, paper)
+    passed_over = collection["mode"] == "cleared" and exchange.told["decision"]["route"] in ("hosted", "cache")
+    return asked and not passed_over and not allowed(paper.tenant, [label_of(paper)])
+
+
+def _is_right(exchange: Exchange) -> bool:
+    paper = exchange.turn.about
+    cited = [each for each in exchange.told["citations"] if each["document"] == paper.path and each["verified"]]
+    return any(paper.name in citation["quote"] for citation in cited)
 
 
 def _receipt(evidence: Evidence, exchange: Exchange) -> Iterator[str]:

@@ -24,6 +24,7 @@ from domicile.errors import (
     Cancelled,
     Damaged,
     EgressDenied,
+    InvalidRequest,
     ModelMissing,
     ModelSlow,
     Overloaded,
@@ -39,7 +40,7 @@ from domicile.phrasing import Draft
 from domicile.policy import Sink
 from domicile.ports import AnswerCache, AnswerLabels, Generator
 from domicile.records import ABSTAINED, Records
-from domicile.retrieval import Retriever, Stopwatch
+from domicile.retrieval import MAX_QUESTION_CHARACTERS, Retriever, Stopwatch
 from domicile.routing import Dispatch, Routing
 
 MAX_SENTENCES = 2
@@ -154,9 +155,13 @@ class Answering:
         yield from self._quote(inquiry, self._prepare(inquiry, None))
 
     def _begin(self, request: AnswerRequest, cancelled: Callable[[], bool]) -> Inquiry:
+        if len(request.question) > MAX_QUESTION_CHARACTERS:  # before anything reads it
+            raise InvalidRequest(
+                "messages", f"a question has at most {MAX_QUESTION_CHARACTERS:,} characters: shorten it"
+            )
         watch = Stopwatch(self._clock)
         index = self._retriever.pin(request.collection, request.principal)
-        parts = self._question_parts(request, index.collection.tenant, request.question)
+        parts = self._question_parts(request, index.collection.tenant)
         dispatch = Dispatch(
             self._routing,
             request.principal,
@@ -167,15 +172,16 @@ class Answering:
         watch.lap("label")
         return Inquiry(request, index, parts, dispatch, watch, deadline, self._cpu(), cancelled)
 
-    def _question_parts(self, request: AnswerRequest, tenant: str, question: str) -> tuple[Part, ...]:
+    def _question_parts(self, request: AnswerRequest, tenant: str) -> tuple[Part, ...]:
         declared = self._routing.declared
         return payload.question_parts(
             tenant,
-            question,
+            request.question,
             request.history,
             ceiling=declared.of(tenant).ceiling,
             flags=request.flags,
             made_from=lambda text: self._records.label_of(tenant, text),
+            stated_from=lambda text: self._records.label_of_statement(tenant, text),
             known=declared.detectors,
         )
 
@@ -185,13 +191,13 @@ class Answering:
         In a collection of mode ``cleared`` a sink's evidence is looked for in what may go there, and in nothing else.
         """
         assert inquiry.asked is not None
+        known = self._routing.declared.detectors
         parts, question = inquiry.parts, inquiry.asked.question.text
         if sink is not None and sink.name in self._routing.declared.redacting:
-            question = detectors.redact(question, detectors.detect(question, self._routing.declared.detectors))
-            parts = self._question_parts(inquiry.request, inquiry.tenant, question)
+            question = detectors.redact(question, detectors.detect(question, known))
+            parts = tuple(part for part in parts if part.kind != "question")
         # read again as it is sent: in one line, and with the words of an earlier turn
-        found = detectors.label_of(detectors.detect(question, self._routing.declared.detectors))
-        parts = (*parts, Part("question", inquiry.tenant, found))
+        parts = (*parts, Part("question", inquiry.tenant, payload.read(question, known)))
         scope = self._scope(inquiry, sink, parts)
         if scope not in inquiry.packed:
             inquiry.packed[scope] = self._packer.pack(
@@ -240,6 +246,11 @@ class Answering:
                     yield piece
                 elif sending.sink is None:
                     draft.enough = True
+        except Cancelled:
+            if draft.text:  # it was shown, and so it is written down
+                inquiry.dispatch.degraded = "abandoned"
+                self._finish(inquiry, sending, draft, "kept", self._receiver(sending))
+            raise
         except (ModelMissing, Damaged, ModelSlow, ProviderError) as error:
             if not draft.text:
                 raise

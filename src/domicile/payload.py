@@ -24,7 +24,7 @@ MAX_READ_CHARACTERS = 100_000
 MIN_STATEMENT_CHARACTERS = 24
 MAX_STATEMENTS = 500
 """Of one text; each costs a look into a file."""
-_BETWEEN = re.compile(r"\n|(?<=[.!?])\s|(?:^|\s)>\s|\s?\[\d{1,2}\]")
+_BETWEEN = re.compile(r"\n|(?<=[.!?])\s|(?<=[.!?])(?=[\"'”»])|(?:^|\s)>\s|\s?\[\d{1,2}\]|[\"“”«»]|(?:^|\s)['‘]")
 
 PartKind = Literal["ceiling", "flags", "question", "history", "document", "answer"]
 """``answer`` is one from the cache, with the label of the payload that it was made from."""
@@ -53,6 +53,7 @@ def question_parts(
     ceiling: PartialLabel,
     flags: PartialLabel,
     made_from: Callable[[str], PartialLabel | None],
+    stated_from: Callable[[str], PartialLabel | None],
     known: Sequence[Detector],
 ) -> tuple[Part, ...]:
     """What the question and all that came before it say: they can only narrow.
@@ -62,7 +63,8 @@ def question_parts(
     is unknown, and for every other speaker, it is the most restrictive one.
 
     Args:
-        made_from: the label of an answer's payload by the answer's text, or by one of its ``statements``.
+        made_from: the label of an answer's payload by the answer's text.
+        stated_from: the label of the documents behind an answer by one of its ``statements``.
         known: the detectors.
 
     Raises:
@@ -74,21 +76,27 @@ def question_parts(
     if sum(map(len, spoken)) > MAX_READ_CHARACTERS:
         spoken = []
         history = (*history, Turn("other", "more than is read"))
-    read = [question, *spoken]
-    found = labels.join_partial(detectors.label_of(detectors.detect(text, known)) for text in read)
     said = [turn for turn in history if turn.role not in ("user", "system") and turn.text.strip()]
-    # of earlier turns only the latest can lend words to the question
-    candidates = (*read, *(each for text in (question, *spoken[-MAX_TURNS:]) for each in statements(text)))
-    repeated = [label for text in candidates if (label := made_from(text)) is not None]
-    history_parts = (
-        Part("history", tenant, label) for label in (*(_of_turn(turn, made_from) for turn in said), *repeated)
+    # of earlier turns only the user's latest can lend words to the question
+    latest = [turn.text for turn in history if turn.role == "user"][-MAX_TURNS:]
+    stated = [stated_from(each) for text in (question, *latest) for each in statements(text)]
+    known_before = (
+        labels.join_partial(read(text, known) for text in spoken),
+        *(_of_turn(turn, made_from) for turn in said),
+        *(label for label in (*map(made_from, (question, *spoken)), *stated) if label is not None),
     )
+    before = (Part("history", tenant, label) for label in known_before if label != PartialLabel())
     return (
         Part("ceiling", tenant, ceiling),
         Part("flags", tenant, flags),
-        Part("question", tenant, found),
-        *dict.fromkeys(history_parts),  # a thousand turns that nobody knows say the same
+        Part("question", tenant, read(question, known)),
+        *dict.fromkeys(before),  # a thousand turns that nobody knows say the same
     )
+
+
+def read(text: str, known: Sequence[Detector]) -> PartialLabel:
+    """What the detectors say of a text."""
+    return detectors.label_of(detectors.detect(text, known))
 
 
 def statements(text: str) -> tuple[str, ...]:

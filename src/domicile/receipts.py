@@ -24,6 +24,8 @@ def egress(
     parts: Sequence[Part],
     regions: Regions,
     *,
+    key: str,
+    collection: str,
     purpose: str,
     policy_version: str,
     attempt: int,
@@ -33,6 +35,9 @@ def egress(
 ) -> Body:
     """The record that stands in the log before these bytes leave: policy allowed them."""
     return {
+        "tenant": parts[0].tenant,
+        "key": key,
+        "collection": collection,
         "sink": sink.name,
         "address": sink.api_base,
         "model": sink.model,

@@ -14,6 +14,8 @@ from domicile.payload import Part
 from domicile.ports import AnswerCache, AnswerLabels
 from domicile.routing import Routing
 
+_STATED = "\0"
+"""Before a sentence, which is no answer: one that is sent back cut down to a sentence stays unknown."""
 ABSTAINED = "These documents do not answer that."
 
 
@@ -47,7 +49,14 @@ class Records:
         """The label of the payload that an earlier answer was made from; ``None`` where that is not known."""
         if text.strip() == ABSTAINED:
             return PartialLabel()  # always the same words, made from nothing
+        if _STATED in text:
+            return None
         label = self._said.find(tenant, text)
+        return None if label is None else partial_of(label)
+
+    def label_of_statement(self, tenant: str, text: str) -> PartialLabel | None:
+        """The label of the documents behind an earlier answer that held this sentence; ``None`` where none is known."""
+        label = self._said.find(tenant, f"{_STATED}{text}")
         return None if label is None else partial_of(label)
 
     def cached(self, inquiry: Inquiry) -> Answer | None:
@@ -82,7 +91,8 @@ class Records:
             self._said.remember(inquiry.tenant, [given.answer], given.decision.label)
             # a sentence is the documents', whatever the question was allowed
             documents = payload.label_of(part for part in parts if part.kind == "document")
-            self._said.remember(inquiry.tenant, payload.statements(given.answer), documents)
+            stated = [f"{_STATED}{text}" for text in payload.statements(given.answer)]
+            self._said.remember(inquiry.tenant, stated, documents)
         given = self._with_receipt(inquiry, replace(given, cost=self._cost(inquiry, given)), parts)
         if given.decision.route in ("local", "hosted") and given.degraded is None and not _is_for_today(given):
             self._cache.put(self._key(inquiry), given)

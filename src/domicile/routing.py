@@ -275,6 +275,8 @@ class Dispatch:
             label,
             parts,
             self.routing.declared.regions,
+            key=self.principal.name,
+            collection=self.collection,
             purpose=PURPOSE,
             policy_version=self.routing.declared.version,
             attempt=len(self.egress) + 1,
@@ -300,7 +302,7 @@ class Dispatch:
         """The label of a document in another generation; the most restrictive one where it is not the same text there."""
         groups = self.principal.groups
         sent, found = self.index.document(name, groups), now.document(name, groups)
-        same = sent is not None and found is not None and found.text == sent.text
+        same = sent is not None and found is not None and (found.text, found.title) == (sent.text, sent.title)
         return partial_of(found.label) if found is not None and same else MALFORMED
 
     def book_local(self, given: Answer, cost: Cost) -> None:

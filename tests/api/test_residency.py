@@ -368,3 +368,19 @@ def test_an_endless_word_costs_nothing(tmp_path: Path, junk: str) -> None:
     assert told["decision"]["route"] == "hosted"
     assert told["answer"].startswith(f"{CANTEEN} [1]")
     assert told["timings_ms"]["generate"] < 8_000
+
+
+def test_redaction_does_not_hide_where_a_sentence_comes_from(tmp_path: Path) -> None:
+    documents = {**DOCUMENTS, "guard.md": "# Guard\n\nThe reactor guard joe@example.com has the word Bluebird.\n"}
+    redact = {"redact": "true"}
+    with scene(
+        tmp_path,
+        settings=lambda url: sink("acme-eu", url, **redact) + routed("acme-eu"),
+        documents=documents,
+        threshold=0.0,
+    ) as at:
+        secret = at.ask("Which word has the reactor guard?")
+        assert "joe@example.com has the word Bluebird" in secret["answer"]
+        told = at.ask(f"{secret['citations'][0]['quote']} {ASK_CANTEEN}")
+        assert told["decision"]["route"] == "local"
+        assert b"Bluebird" not in b"".join(at.provider.bodies)

@@ -28,7 +28,7 @@ from processes import command, serving
 from provider import Fault, Received, RecordingProvider, recording_provider
 from reference_policy import NARROWEST
 from residency import records
-from residency_oracle import Evidence, Exchange, allowed, label_of, may_read, violations
+from residency_oracle import Evidence, Exchange, allowed, label_of, may_read, rightly_quoted, violations
 from services import ingest, served, service_over, until
 from speakers import Speakers
 
@@ -241,6 +241,7 @@ def test_a_canary_is_found_however_it_is_written(written: bytes) -> None:
 def test_without_faults_every_question_goes_where_its_labels_allow(stage: Stage) -> None:
     evidence = stage.evidence(CONVERSATIONS // 3, well, threads=1, seconds=30, seed=2)
     assert list(violations(evidence, exact=True)) == []
+    assert rightly_quoted(evidence) > 0.95  # the fake embedder knows no better
     routes = _routes(evidence)
     assert min(routes[name] for name in (*ENDS, "cache")) >= 3, routes
     assert not any(exchange.told["degraded"] for exchange in evidence.exchanges)
@@ -249,6 +250,7 @@ def test_without_faults_every_question_goes_where_its_labels_allow(stage: Stage)
 def test_whatever_fails_nothing_leaves_that_may_not(stage: Stage) -> None:
     evidence = stage.evidence(CONVERSATIONS - WITH_THE_MODEL, failing)
     assert list(violations(evidence, exact=False)) == []
+    assert rightly_quoted(evidence) > 0.95
     assert verify(evidence.home / "audit").ok
     routes, landed = _routes(evidence), _landed(stage.providers)
     assert min(routes[name] for name in (*ENDS, "cache")) >= 3, routes
@@ -266,7 +268,7 @@ def test_the_same_with_the_real_models_as_a_process(tmp_path: Path, models_dir: 
     home.models_dir.symlink_to(models_dir)
     with sinks(failing) as providers:
         urls = {name: provider.url for name, provider in providers.items()}
-        (home.path / "domicile.toml").write_text(settings(urls, 1.5))
+        (home.path / "domicile.toml").write_text(settings(urls, 2.5))
         for name in COLLECTIONS:
             command(home.path, "ingest", "run", tmp_path / "source" / name, "--collection", name)
         told = {"SINK_KEY": PROVIDER_CANARY, "DOMICILE_ANSWERING__MAX_TOKENS": "24"}  # a sentence is enough
@@ -278,6 +280,7 @@ def test_the_same_with_the_real_models_as_a_process(tmp_path: Path, models_dir: 
         seen = {"the log": log, "metrics": metrics, "an error": errors, "a temporary file": scratch.contents()}
         evidence = gathered(world, home, speakers, providers, seen)
     assert list(violations(evidence, exact=False)) == []
+    assert rightly_quoted(evidence) == 1
     assert command(home.path, "audit", "verify")["ok"]
     for exchange in evidence.exchanges[:: len(evidence.exchanges) // 3]:
         assert command(home.path, "receipts", "verify", exchange.told["receipt"])["ok"]
@@ -364,10 +367,8 @@ def test_each_kind_of_violation_is_seen(stage: Stage) -> None:
     def with_first(body: bytes) -> Evidence:
         return replace(honest, received={**honest.received, sink: [replace(first, body=body), *rest]})
 
-    assert f"books: {sink}: 1 bodies of which each arrived" in told(with_first(first.body + b" "))
-    assert f"books: {sink}: 1 bodies of which each is" in told(
-        replace(honest, received={**honest.received, sink: rest})
-    )
+    assert f"books: {sink}: 1 bodies arrived" in told(with_first(first.body + b" "))
+    assert f"books: {sink}: 1 bodies are" in told(replace(honest, received={**honest.received, sink: rest}))
     assert f"leak: {sink} got the heading" in told(with_first(first.body + secret.canaries["heading"].lower().encode()))
     assert "leak: an error has the path" in told(
         replace(honest, seen={"an error": base64.b64encode(secret.canaries["path"].encode())})

@@ -210,7 +210,7 @@ def recorded(home: Home) -> tuple[str, str]:
         given, OWNER, "default", "Who?", parts, [(declared, label)], [], home.regions, mode="escalate", policy_version="p"
     )
     sent = receipts.egress(
-        declared, label, parts, home.regions, purpose="answer", policy_version="p", attempt=1, body_sha256="c0ffee",
+        declared, label, parts, home.regions, key="k", collection="handbook", purpose="answer", policy_version="p", attempt=1, body_sha256="c0ffee",
         body_bytes=3,
     )  # fmt: skip
     log = home.audit()

@@ -57,10 +57,10 @@ hidden = st.builds(
     st.sampled_from([(), ("hr",), ("it",)]),
 )
 cleared_topics = st.lists(st.sampled_from(TOPICS), min_size=1, max_size=4)
-questions = st.sampled_from([
+QUESTIONS = (
     *(f"When does the {topic} open?" for topic in TOPICS), "What is the code of the hall?", "When does it open?",
     "What does the manual of 2019 say of the garage?", "What is a reactor?",
-])  # fmt: skip
+)  # fmt: skip
 
 
 def cleared(topics: Sequence[str]) -> list[Paper]:
@@ -83,9 +83,15 @@ def made(one: Hidden, n: int, beside: Sequence[Paper]) -> list[Paper]:
         case "same":
             return [replace(base, topic=like.topic, canaries=like.canaries, said=like.said)]
         case "edition":
-            return [replace(base, uri=like.uri.replace("cleared", "2024/cleared"), topic=like.topic, canaries=like.canaries)]
+            return [
+                replace(base, uri=like.uri.replace("cleared", "2024/cleared"), topic=like.topic, canaries=like.canaries)
+            ]
         case "definition":
-            return [replace(base, said=f"\n\n## Definitions\n\n{one.words[0]}: the {words}.\n\nA {like.topic} means {words}.")]
+            return [
+                replace(
+                    base, said=f"\n\n## Definitions\n\n{one.words[0]}: the {words}.\n\nA {like.topic} means {words}."
+                )
+            ]
         case "many":
             return [replace(base, uri=f"hidden-{n}-{m}.md", topic=like.topic) for m in range(6)]
     return [base]
@@ -115,13 +121,15 @@ def fill(world: World, mode: Literal["cleared", "escalate"], papers: Sequence[Pa
 
 
 def compared(worlds: tuple[World, World], mode: Literal["cleared", "escalate"], topics: Sequence[str],
-             hiding: Sequence[Sequence[Hidden]], asked: Sequence[str]) -> list[tuple[list[bytes], list[bytes]]]:  # fmt: skip
+             hiding: Sequence[Sequence[Hidden]]) -> list[tuple[list[bytes], list[bytes]]]:  # fmt: skip
     """What the sink received about each question from the one and from the other collection."""
     open_ones = cleared(topics)
     for world, those in zip(worlds, hiding, strict=True):
-        fill(world, mode, [*open_ones, *(paper for n, one in enumerate(those, 100) for paper in made(one, n, open_ones))])
+        fill(
+            world, mode, [*open_ones, *(paper for n, one in enumerate(those, 100) for paper in made(one, n, open_ones))]
+        )
     found = []
-    for question in asked:
+    for question in QUESTIONS:
         for principal in PEOPLE:
             history = (Turn("user", f"Where is the {topics[0]}?"),) if "it" in question.split() else ()
             request = AnswerRequest(question, "handbook", principal, history=history)
@@ -130,29 +138,28 @@ def compared(worlds: tuple[World, World], mode: Literal["cleared", "escalate"], 
     return found
 
 
-EXAMPLES = settings(PROOF, max_examples=max(20, PROOF.max_examples // 10))
-"""Each with six pairs of questions and readers."""
+EXAMPLES = settings(PROOF, max_examples=1 + PROOF.max_examples // (len(QUESTIONS) * len(PEOPLE)))
+"""Pairs of collections; of each pair every question by every reader is compared, and that is what is counted."""
 two_sides = st.tuples(st.lists(hidden, max_size=3), st.lists(hidden, min_size=1, max_size=4))
-some_questions = st.lists(questions, min_size=3, max_size=3, unique=True)
 
 
 @EXAMPLES
-@given(cleared_topics, two_sides, some_questions)
+@given(cleared_topics, two_sides)
 def test_in_mode_cleared_the_bytes_are_the_same(
-    worlds: tuple[World, World], topics: list[str], hiding: tuple[list[Hidden], list[Hidden]], asked: list[str]
+    worlds: tuple[World, World], topics: list[str], hiding: tuple[list[Hidden], list[Hidden]]
 ) -> None:
-    for one, other in compared(worlds, "cleared", topics, hiding, asked):
+    for one, other in compared(worlds, "cleared", topics, hiding):
         assert one == other
         SEEN["cleared"] += 1
         SEEN["sent"] += bool(one)
 
 
 @EXAMPLES
-@given(cleared_topics, two_sides, some_questions)
+@given(cleared_topics, two_sides)
 def test_in_mode_escalate_the_bytes_are_the_same_or_there_are_none(
-    worlds: tuple[World, World], topics: list[str], hiding: tuple[list[Hidden], list[Hidden]], asked: list[str]
+    worlds: tuple[World, World], topics: list[str], hiding: tuple[list[Hidden], list[Hidden]]
 ) -> None:
-    for one, other in compared(worlds, "escalate", topics, hiding, asked):
+    for one, other in compared(worlds, "escalate", topics, hiding):
         assert one == other or not one or not other
         SEEN["both sent"] += bool(one and other)
         SEEN["one sent"] += bool(one) != bool(other)

@@ -169,7 +169,14 @@ def test_a_flag_beyond_the_ceiling_is_refused_and_any_other_is_joined(
 
 def said(ceiling: PartialLabel, flags: PartialLabel) -> tuple[Part, ...]:
     return payload.question_parts(
-        "acme", "How many days?", (), ceiling=ceiling, flags=flags, made_from=lambda text: None, known=()
+        "acme",
+        "How many days?",
+        (),
+        ceiling=ceiling,
+        flags=flags,
+        made_from=lambda text: None,
+        stated_from=lambda text: None,
+        known=(),
     )
 
 

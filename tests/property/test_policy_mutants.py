@@ -20,7 +20,7 @@ from domicile.errors import FlagWidens, TenantsMixed
 from domicile.labels import FIELDS, PartialLabel
 
 COMPARISONS: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
-    ast.Lt: (ast.LtE, ast.Gt), ast.Gt: (ast.GtE, ast.Lt), ast.LtE: (ast.GtE, ast.Lt), ast.Eq: (ast.NotEq,),
+    ast.Lt: (ast.LtE, ast.Gt), ast.Gt: (ast.GtE, ast.Lt), ast.LtE: (ast.GtE, ast.Lt), ast.Eq: (ast.NotEq,), ast.NotEq: (ast.Eq,),
     ast.Is: (ast.IsNot,), ast.IsNot: (ast.Is,), ast.In: (ast.NotIn,), ast.NotIn: (ast.In,),
 }  # fmt: skip
 NAMES = {
@@ -177,7 +177,8 @@ def expected_joins() -> list[dict[str, object]]:
     ]
 
 
-KNOWN = PartialLabel(retention_days=3)
+KNOWN, STATED = PartialLabel(retention_days=3), PartialLabel(retention_days=2)
+STATEMENT = "The canteen opens at eleven."
 CEILING, FLAGS = PartialLabel(hosted=False), PartialLabel(retention_days=9)
 PII = PartialLabel(categories=frozenset({"pii"}))
 PCI = PartialLabel(categories=frozenset({"pii", "pci"}))
@@ -188,7 +189,8 @@ def payloads(module: ModuleType) -> Iterator[Any]:
         try:
             made = module.question_parts(
                 "acme", question, history, ceiling=CEILING, flags=flags,
-                made_from=lambda text: KNOWN if text == "known" else None, known=DETECTORS,
+                made_from=lambda text: KNOWN if text == "known" else None,
+                stated_from=lambda text: STATED if text == STATEMENT else None, known=DETECTORS,
             )  # fmt: skip
         except FlagWidens as refused:
             return refused.field
@@ -206,6 +208,11 @@ def payloads(module: ModuleType) -> Iterator[Any]:
         parts("a@b.de", Turn("user", "card 4111 1111 1111 1111")), parts("hello", Turn("assistant", "known")),
         parts("hello", Turn("assistant", "unknown")), parts("hello", Turn("assistant", " ")),
         parts("hello", Turn("other", "known"), Turn("assistant", "a@b.de")),
+        parts("hello", Turn("user", "known")), parts("known"), parts("hello", Turn("system", "known")),
+        parts(f"Who says: > {STATEMENT} [1]"), parts(f"Hi. {STATEMENT}"), parts("hello", Turn("assistant", STATEMENT)),
+        parts("hello", Turn("user", STATEMENT), *[Turn("system", "be brief")] * 4, *[Turn("user", "so?")] * 3),
+        parts("hello", Turn("user", STATEMENT), *[Turn("user", "so?")] * 4),
+        parts("hello", Turn("user", "x" * 100_000)), parts("hello", Turn("user", "x" * 99_999), Turn("system", "a@")),
         parts("hello", flags=PartialLabel(hosted=True)),
         joined(), joined("acme"), joined("acme", "acme"), joined("acme", "globex"), joined("b", "b", "a"),
     )  # fmt: skip
@@ -219,8 +226,13 @@ def expected_payloads() -> list[Any]:
     nothing, worst = PartialLabel(), labels.MALFORMED
     one = (KNOWN, labels.complete(KNOWN, None))
     return [
-        parts(nothing), parts(PII), parts(PII), parts(PII), parts(PCI), parts(nothing, KNOWN), parts(nothing, worst),
-        parts(nothing), parts(nothing, worst, worst), "hosted",
+        parts(nothing), parts(PII), parts(nothing, PII), parts(nothing, PII), parts(PII, PCI), parts(nothing, KNOWN),
+        parts(nothing, worst),
+        parts(nothing), parts(nothing, worst),
+        parts(nothing, KNOWN), parts(nothing, KNOWN), parts(nothing, KNOWN),
+        parts(nothing, STATED), parts(nothing, STATED), parts(nothing, worst),
+        parts(nothing, STATED), parts(nothing), parts(nothing), parts(nothing, worst),
+        "hosted",
         (nothing, labels.complete(nothing, None)), one, one, "mixed", "mixed",
     ]  # fmt: skip
 
@@ -230,7 +242,7 @@ LOOKS: dict[
 ] = {
     "decide": (policy, ("decide", "allowed"), decisions, expected_decisions, 60),
     "join": (labels, ("_join_two", "_meet", "_union", "complete"), joins, expected_joins, 60),
-    "payload": (payload, ("question_parts", "_of_turn", "joined", "label_of"), payloads, expected_payloads, 15),
+    "payload": (payload, ("question_parts", "read", "_of_turn", "joined", "label_of"), payloads, expected_payloads, 15),
 }
 
 

@@ -26,7 +26,7 @@ from domicile.domain import OWNER, Collection, Principal, Turn
 from domicile.errors import DomicileError, ProviderBusy, ProviderDown, ProviderRejected, ProviderTimeout
 
 STEPS = 40
-RUNS = int(__import__("os").environ.get("RUNS","83"))
+RUNS = int(__import__("os").environ.get("RUNS", "83"))
 """Questions are asked in most steps, so each invariant is judged far more often than ``PROOF`` asks; the test counts."""
 
 Table = dict[str, Any]
@@ -69,7 +69,14 @@ FLAGS: tuple[Table, ...] = (
     {}, {}, {}, {"regions": ["eu"]}, {"regions": ["us", "local"]}, {"sensitivity": "confidential"},
     {"sensitivity": "public"}, {"hosted": False}, {"hosted": True},
 )  # fmt: skip
-FAILURES = (ProviderBusy("429"), ProviderDown("500"), ProviderTimeout("late"), ProviderRejected("302"), "I made this up.", "")
+FAILURES = (
+    ProviderBusy("429"),
+    ProviderDown("500"),
+    ProviderTimeout("late"),
+    ProviderRejected("302"),
+    "I made this up.",
+    "",
+)
 
 topics, tables, flags = (st.sampled_from(those) for those in (TOPICS, LABELS, FLAGS))
 people = st.sampled_from([*PEOPLE, *PEOPLE[:2] * 2])
@@ -87,12 +94,12 @@ policies = st.builds(
         {tenant: tuple(name for name in order if name in {*there, "local"}) for tenant, order in
          zip(("acme", "globex"), orders, strict=True)},
         {"acme": ceiling},
-        {} if budget is None else {"acme": budget},
+        {} if budget is None else {"acme": budget, "globex": 1.0},
         frozenset({"eu"} if redacting else ()),
     ),
     st.sets(st.sampled_from(sorted(SINKS)), min_size=2).map(sorted), st.sampled_from(sorted(SINKS)), st.sampled_from(NARROWER),
     st.tuples(st.sampled_from(ORDERS), st.sampled_from(ORDERS)), st.sampled_from(CEILINGS),
-    st.sampled_from([None, None, None, 0.5, 1.5]), st.sampled_from([False, False, True]),
+    st.sampled_from([None, 0.5, 1.5]), st.sampled_from([False, False, True]),
 )  # fmt: skip
 OPEN = Policy(dict(SINKS), {"acme": ("eu", "us", "own"), "globex": ("us", "eu")}, {})
 SEEN: Counter[str] = Counter()
@@ -129,6 +136,9 @@ class Residency(RuleBasedStateMachine):
             self.asked.append(request)
         if answer is not None:
             self.said.append((request.collection, answer.answer))
+        if answer is not None and not answer.cached and not fresh:
+            _, wrong = self.oracle.ask(request, fresh=len(self.said) % 3 == 0)
+            assert not wrong, wrong
 
     # Questions
 
@@ -147,8 +157,7 @@ class Residency(RuleBasedStateMachine):
         """Everyone asks what someone asked before; a service without a cache says the same."""
         if self.asked:
             request = data.draw(st.sampled_from(self.asked[-30:]))
-            for fresh in (False, True, False):
-                self.ask_and_judge(request, fresh=fresh)
+            self.ask_and_judge(request, fresh=True)
             for principal in PEOPLE:
                 self.ask_and_judge(replace(request, principal=principal))
 
@@ -160,14 +169,13 @@ class Residency(RuleBasedStateMachine):
         """A conversation with answers of before: own ones and others', as they were given or not quite."""
         turns: list[Turn] = []
         for collection, text in data.draw(st.lists(st.sampled_from(self.said[-12:]), min_size=1, max_size=3)):
-            how = data.draw(st.sampled_from(["as it was"] * 4 + ["space", "word", "tool", "user"]))
+            how = data.draw(st.sampled_from(["as it was"] * 3 + ["space", "word", "word", "tool", "user"]))
             changed = {"space": f" {text.replace(' ', '  ')}\n", "word": f"{text} Perhaps"}.get(how, text)
             turns.append(Turn("user", f"When does the {data.draw(topics)} open?"))
             turns.append(Turn("other" if how == "tool" else "user" if how == "user" else "assistant", changed))
         where = data.draw(st.sampled_from([collection, collection, "handbook"]))
         request = AnswerRequest(question, where, principal, flags=labels.parse(raw, REGIONS), history=tuple(turns))
-        for _ in range(2):
-            self.ask_and_judge(request)
+        self.ask_and_judge(request)
 
     # Documents
 
@@ -189,7 +197,9 @@ class Residency(RuleBasedStateMachine):
 
     @rule(how=st.sampled_from(["reload", "reload", "move", "wait"]), policy=policies, tenant=st.sampled_from(["acme", "globex"]),
           collection=collections, hours=st.integers(0, 5), reads=st.sampled_from([None, 0, 1, 2, 3, 4]))  # fmt: skip
-    def decide_anew(self, how: str, policy: Policy, tenant: str, collection: str, hours: int, reads: int | None) -> None:
+    def decide_anew(
+        self, how: str, policy: Policy, tenant: str, collection: str, hours: int, reads: int | None
+    ) -> None:
         """Another policy, another tenant for a collection, or another day, which may begin in the middle of an answer."""
         world = self.world
         world.leap = None
@@ -230,9 +240,7 @@ def test_whatever_happens_nothing_leaves_that_may_not(tmp_path: Path) -> None:
     machine = type("InFolder", (Residency,), {"folder": tmp_path})
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         machine,
-        settings=settings(
-            PROOF, max_examples=RUNS, stateful_step_count=STEPS, suppress_health_check=list(HealthCheck)
-        ),
+        settings=settings(PROOF, max_examples=RUNS, stateful_step_count=STEPS, suppress_health_check=list(HealthCheck)),
     )
     print(dict(SEEN))
     assert {name: SEEN[name] for name in INVARIANTS if SEEN[name] < PROOF.max_examples} == {}

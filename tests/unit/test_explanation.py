@@ -229,7 +229,7 @@ def test_a_day_that_ended_between_decision_and_record_is_no_inconsistency() -> N
 
 def egress_body(sink: Sink, parts: Sequence[Part]) -> dict[str, Any]:
     return receipts.egress(
-        sink, payload.label_of(parts), parts, REGIONS, purpose="answer", policy_version="p1", attempt=1,
+        sink, payload.label_of(parts), parts, REGIONS, key="k", collection="handbook", purpose="answer", policy_version="p1", attempt=1,
         body_sha256="c0ffee", body_bytes=1234,
     )  # fmt: skip
 
@@ -248,7 +248,8 @@ def test_a_region_that_the_configuration_no_longer_has_is_still_read() -> None:
     body = receipts.egress(
         replace(EU, processing_regions=frozenset({"moonbase"}), storage_regions=frozenset({"moonbase"})),
         payload.label_of([PUMPS]), [replace(PUMPS, label=replace(PUMPS.label, regions=regions.places))], regions,
-        purpose="answer", policy_version="p1", attempt=1, body_sha256="c0ffee", body_bytes=1,
+        key="k", collection="handbook", purpose="answer", policy_version="p1", attempt=1, body_sha256="c0ffee",
+        body_bytes=1,
     )  # fmt: skip
     body["label"] = {**body["label"], "regions": ["global"]}  # type: ignore[dict-item]
     assert explanation.explain(written("egress", body))["consistent"] is True

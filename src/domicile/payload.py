@@ -104,7 +104,7 @@ def statements(text: str) -> tuple[str, ...]:
 
     Short ones are left out: anybody may say "Yes, it does." What is put in other words is not known again.
     """
-    found = dict.fromkeys(" ".join(piece.split()) for piece in _BETWEEN.split(text))
+    found = dict.fromkeys(" ".join(piece.split()).lstrip("> ") for piece in _BETWEEN.split(text))
     return tuple(piece for piece in found if len(piece) >= MIN_STATEMENT_CHARACTERS)[:MAX_STATEMENTS]
 
 

@@ -24,7 +24,20 @@ Table = dict[str, Any]
 ABSTAINED = "These documents do not answer that."
 CANARY = re.compile(r"q\d{5}[tb]")
 PERSONAL = "joe@example.com"
-INVARIANTS = ("leak", "deleted", "books", "audit", "access", "cache", "taint", "unknown history", "flags", "route", "budget", "same")
+INVARIANTS = (
+    "leak",
+    "deleted",
+    "books",
+    "audit",
+    "access",
+    "cache",
+    "taint",
+    "unknown history",
+    "flags",
+    "route",
+    "budget",
+    "same",
+)
 """See ``docs/residency.md`` and what each of them yields below."""
 
 
@@ -128,7 +141,9 @@ class Oracle:
 
     def _refused(self, case: _Case, error: DomicileError, sent: list[Sent]) -> Iterator[str]:
         closed = case.request.principal.tenant not in (None, case.tenant)
-        if sent or not (closed and isinstance(error, UnknownCollection) or isinstance(error, FlagWidens) and case.widens()):
+        if sent or not (
+            (closed and isinstance(error, UnknownCollection)) or (isinstance(error, FlagWidens) and case.widens())
+        ):
             yield f"refused: {error!r}"
         self.seen["flags"] += isinstance(error, FlagWidens)
 
@@ -166,11 +181,13 @@ class Oracle:
             return
         if not may_read(case.request.principal, {"groups": answer.decision.label.groups}):
             yield f"cache: {case.request.principal.name} may not read {answer.decision.label.groups}"
-        yield from _at_least(answer.decision.label, [*case.base(), *([] if case.policy.redacting else case.detected())], self._lost)
+        yield from _at_least(
+            answer.decision.label, [*case.base(), *([] if case.policy.redacting else case.detected())], self._lost
+        )
 
     def _origin(self, answer: Answer) -> str:
-        [record] = [record for record in self.world.records("answer") if record["id"] == answer.receipt]
-        return str(record["cached_from"])
+        assert answer.receipt is not None
+        return str(self.world.receipt(answer.receipt)["cached_from"])
 
     def _made(self, case: _Case, answer: Answer, sent: list[Sent], local: Iterable[str]) -> Iterator[str]:
         """The label of an answer is that of all it was made from, and of all that was said before."""
@@ -188,9 +205,8 @@ class Oracle:
         yield from _at_least(answer.decision.label, parts, self._lost)
         if any(behind is None for behind in case.behind) and sent:
             yield "unknown history: something was sent after words that nobody here said"
-        told = [record for record in self.world.records("answer") if record["id"] == answer.receipt]
-        if told:
-            yield from self._exactly(case, answer, told[0], parts)
+        if answer.receipt is not None:
+            yield from self._exactly(case, answer, self.world.receipt(answer.receipt), parts)
         heard, at = _table(answer.decision.label), (case.tenant, _normal(answer.answer))
         self._said[at] = reference.together([heard, self._said.get(at, {})])
         for piece in _pieces(answer.answer):
@@ -205,7 +221,11 @@ class Oracle:
     def _exactly(self, case: _Case, answer: Answer, record: Table, parts: list[Table]) -> Iterator[str]:
         """Nothing is in the label that nobody said, and who answers is the first who may."""
         names = {part["name"] for part in record["parts"] if part["kind"] == "document"}
-        packed = [paper for paper in self.world.papers.values() if paper.collection == case.request.collection and paper.uri in names]
+        packed = [
+            paper
+            for paper in self.world.papers.values()
+            if paper.collection == case.request.collection and paper.uri in names
+        ]
         if self._lost or case.again:
             return
         label = reference.whole(reference.together([*parts, *map(table_of, packed)]), None)
@@ -261,7 +281,9 @@ class Oracle:
 
     def _papers(self, *texts: str) -> tuple[list[Paper], list[Paper]]:
         """The documents whose words stand in the texts: those that are there, and those that are not any more."""
-        found = {self.world.ever[word].canaries: self.world.ever[word] for text in texts for word in CANARY.findall(text)}
+        found = {
+            self.world.ever[word].canaries: self.world.ever[word] for text in texts for word in CANARY.findall(text)
+        }
         alive = {paper.canaries: paper for paper in self.world.papers.values()}
         return [alive[key] for key in found if key in alive], [found[key] for key in found if key not in alive]
 
@@ -307,8 +329,15 @@ class _Case:
         flags, ceiling = self.flags(), reference.understood(self.policy.ceilings.get(self.tenant, {}))
         levels = reference.LEVELS
         return (
-            ("regions" in flags and "regions" in ceiling and not {*flags["regions"], "local"} <= {*ceiling["regions"], "local"})
-            or ("sensitivity" in flags and levels.index(flags["sensitivity"]) < levels.index(ceiling.get("sensitivity", "public")))
+            (
+                "regions" in flags
+                and "regions" in ceiling
+                and not {*flags["regions"], "local"} <= {*ceiling["regions"], "local"}
+            )
+            or (
+                "sensitivity" in flags
+                and levels.index(flags["sensitivity"]) < levels.index(ceiling.get("sensitivity", "public"))
+            )
             or (flags.get("hosted") is True and ceiling.get("hosted") is False)
         )
 
@@ -325,7 +354,10 @@ def may_read(principal: Principal, label: Table) -> bool:
 
 def _table(label: Label) -> Table:
     """A label of the product as a table."""
-    table = {name: getattr(label, name) for name in (*reference.INTERSECTED, "categories", "sensitivity", "hosted", "retention_days")}
+    table = {
+        name: getattr(label, name)
+        for name in (*reference.INTERSECTED, "categories", "sensitivity", "hosted", "retention_days")
+    }
     return _comparable({**table, "sensitivity": str(label.sensitivity)})
 
 

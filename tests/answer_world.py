@@ -192,9 +192,7 @@ class World:
         self.providers = {name: ScriptedProvider(name=name) for name in policy.sinks}
         for provider in self.providers.values():
             provider.bodies = Wire(self, provider)
-        routing = Routing(
-            policy.declared(), self.providers, self.audit, self.ledger, self.clock, Calls(max_tokens=60)
-        )
+        routing = Routing(policy.declared(), self.providers, self.audit, self.ledger, self.clock, Calls(max_tokens=60))
         self._answering = self._over(routing, self.cache)
         self._without_cache = self._over(routing, MemoryAnswerCache(self.clock, entries=0))
 
@@ -226,10 +224,15 @@ class World:
     def records(self, kind: str) -> list[Table]:
         """Those of the audit log, in their order."""
         if isinstance(self.audit, MemoryAuditLog):
-            return [{"id": record.id, **record.body} for record in self.audit.records if record.kind == kind]
-        lines = (line for file in sorted((self.path / "audit").glob("*.log")) for line in file.read_bytes().splitlines())
+            return [dict(record.body) for record in self.audit.records if record.kind == kind]
+        lines = (
+            line for file in sorted((self.path / "audit").glob("*.log")) for line in file.read_bytes().splitlines()
+        )
         found: list[Table] = [json.loads(line.split(b" ", 2)[2]) for line in lines]
         return [record for record in found if record["kind"] == kind]
+
+    def receipt(self, identifier: str) -> Table:
+        return dict(self.audit.find(identifier).body)
 
     # Documents
 

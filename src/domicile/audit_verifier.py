@@ -126,7 +126,7 @@ def verify(
     except Bad as error:
         verdict.file, verdict.reason = error.args
     except OSError as error:
-        verdict.file, verdict.reason = str(error.filename), f"cannot be read: {error.strerror}"
+        verdict.file, verdict.reason = Path(str(error.filename)).name, f"cannot be read: {error.strerror}"
     return verdict
 
 

@@ -95,8 +95,7 @@ def _of_answer(record: Record) -> dict[str, Any]:
     for each in body["decision"]["denied"]:
         denied[each["sink"]] = (*denied.get(each["sink"], ()), *each["reasons"])
     sinks = [_looked_at(raw, denied.get(raw["name"], ()), case, body) for raw in body["sinks"]]
-    # a cached answer has the label of the payload that it was made from, and the parts of its own question alone
-    whole = not body["label"] or body["cached"] or _joined(case) == case.label
+    whole = not body["label"] or _joined(case) == case.label
     return {
         **_heading(record),
         "tenant": body["tenant"],
@@ -108,7 +107,7 @@ def _of_answer(record: Record) -> dict[str, Any]:
         "received_by": body["decision"]["sink"],
         "outcome": _outcome(body),
         "label": body["label"],
-        "narrowed": _narrowed(case) if body["label"] and not body["cached"] else [],
+        "narrowed": _narrowed(case) if body["label"] else [],
         "sinks": sinks,
         "egress": body["egress"],
         "consistent": _all([whole, *(sink["consistent"] for sink in sinks)]),

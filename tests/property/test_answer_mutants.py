@@ -26,7 +26,9 @@ Table = dict[str, Any]
 OPEN: Table = {"regions": ["global"], "sensitivity": "public", "hosted": True, "retention_days": 30}
 HERE: Table = {"regions": ["local"], "sensitivity": "restricted", "hosted": False}
 EU: Table = {**PLAIN, "max_sensitivity": "internal", "categories": []}
-POLICY = Policy({"eu": EU, "us": {**EU, "processing_regions": ["us"]}}, {"acme": ("eu", "local"), "globex": ("eu",)}, {})
+POLICY = Policy(
+    {"eu": EU, "us": {**EU, "processing_regions": ["us"]}}, {"acme": ("eu", "local"), "globex": ("eu",)}, {}
+)
 BOTH = Principal("both", "acme", frozenset({"hr", "it"}))
 COLLECTIONS = [Collection("handbook", "acme"), Collection("wiki", "acme", mode="cleared")]
 CANTEEN, GARAGE = "When does the canteen open?", "When does the garage open?"
@@ -47,24 +49,119 @@ class Mutant:
 
 MUTANTS = (
     Mutant("the label of history is dropped", payload, "", "question_parts", "*dict.fromkeys(before),", "", "taint"),
-    Mutant("any words are as those that are made of nothing", records, "Records", "label_of", "text.strip() == ABSTAINED", "True", "taint"),
+    Mutant(
+        "any words are as those that are made of nothing",
+        records,
+        "Records",
+        "label_of",
+        "text.strip() == ABSTAINED",
+        "True",
+        "taint",
+    ),
     Mutant("the key is without label", caching, "", "key", "_words(label)", "None", "taint"),
-    Mutant("the key is without tenant", caching, "", "key", "        tenant,\n        generation,", "        generation,", "cache"),
-    Mutant("the key is without generation", caching, "", "key", "        generation,\n        None if", "        None if", "cache"),
-    Mutant("the key is without policy", caching, "", "key", "        policy_version,\n        prompts", "        prompts", "cache"),
-    Mutant("a hit is for everybody", records, "Records", "cached", " and inquiry.request.principal.may_read(label.groups)", "", "cache"),
-    Mutant("it is not decided again", routing, "Dispatch", "_authorize", "if not verdict.allowed:", "if False:", "leak"),
-    Mutant("the record is of after", routing, "Dispatch", "_authorize", "self.egress.append(self.routing.audit.append(\"egress\", record).id)",
-           "self.egress.append(record)", "books"),
-    Mutant("nothing is read again where something is redacted", answering, "Answering", "_prepare",
-           'if part.kind != "question")', 'if part.kind not in ("question", "history"))', "taint"),
-    Mutant("what is redacted is sent", answering, "Answering", "_prepare", "question = detectors.redact(question,", "_ = (question,", "route"),
-    Mutant("nothing is set aside", routing, "Dispatch", "call", "routing.ledger.reserve(self._account(), most, routing.clock())", "'none'", "budget"),
-    Mutant("nothing is looked for in what is cleared alone", answering, "Answering", "_scope", 'inquiry.index.collection.mode == "escalate"', "True", "interference"),
-    Mutant("every sink is in every order", routing, "Dispatch", "order", "names = self.routing.declared.of(self.tenant).order",
-           "names = (*self.routing.declared.of(self.tenant).order[:-1], *sorted(self.routing.declared.sinks)[::-1])", "route"),
-    Mutant("without an audit log", routing, "Dispatch", "_authorize", "self.egress.append(self.routing.audit.append(\"egress\", record).id)", "", "books"),
-)  # fmt: skip
+    Mutant(
+        "the key is without tenant",
+        caching,
+        "",
+        "key",
+        "        tenant,\n        generation,",
+        "        generation,",
+        "cache",
+    ),
+    Mutant(
+        "the key is without generation",
+        caching,
+        "",
+        "key",
+        "        generation,\n        None if",
+        "        None if",
+        "cache",
+    ),
+    Mutant(
+        "the key is without policy",
+        caching,
+        "",
+        "key",
+        "        policy_version,\n        prompts",
+        "        prompts",
+        "cache",
+    ),
+    Mutant(
+        "a hit is for everybody",
+        records,
+        "Records",
+        "cached",
+        " and inquiry.request.principal.may_read(label.groups)",
+        "",
+        "cache",
+    ),
+    Mutant(
+        "it is not decided again", routing, "Dispatch", "_authorize", "if not verdict.allowed:", "if False:", "leak"
+    ),
+    Mutant(
+        "the record is of after",
+        routing,
+        "Dispatch",
+        "_authorize",
+        'self.egress.append(self.routing.audit.append("egress", record).id)',
+        "self.egress.append(record)",
+        "books",
+    ),
+    Mutant(
+        "nothing is read again where something is redacted",
+        answering,
+        "Answering",
+        "_prepare",
+        'if part.kind != "question")',
+        'if part.kind not in ("question", "history"))',
+        "taint",
+    ),
+    Mutant(
+        "what is redacted is sent",
+        answering,
+        "Answering",
+        "_prepare",
+        "question = detectors.redact(question,",
+        "_ = (question,",
+        "route",
+    ),
+    Mutant(
+        "nothing is set aside",
+        routing,
+        "Dispatch",
+        "call",
+        "routing.ledger.reserve(self._account(), most, routing.clock())",
+        "'none'",
+        "budget",
+    ),
+    Mutant(
+        "nothing is looked for in what is cleared alone",
+        answering,
+        "Answering",
+        "_scope",
+        'inquiry.index.collection.mode == "escalate"',
+        "True",
+        "interference",
+    ),
+    Mutant(
+        "every sink is in every order",
+        routing,
+        "Dispatch",
+        "order",
+        "names = self.routing.declared.of(self.tenant).order",
+        "names = (*self.routing.declared.of(self.tenant).order[:-1], *sorted(self.routing.declared.sinks)[::-1])",
+        "route",
+    ),
+    Mutant(
+        "without an audit log",
+        routing,
+        "Dispatch",
+        "_authorize",
+        'self.egress.append(self.routing.audit.append("egress", record).id)',
+        "",
+        "books",
+    ),
+)
 
 
 @contextmanager

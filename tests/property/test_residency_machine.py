@@ -6,13 +6,13 @@ A real ``Answering`` over real stores is driven by Hypothesis, and the oracle ju
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+import pytest
 from answer_oracle import ABSTAINED, INVARIANTS, PERSONAL, Oracle
 from answer_world import EPOCH, Policy, World, world_with
 from hypothesis import HealthCheck, settings
@@ -27,7 +27,8 @@ from domicile.errors import DomicileError, ProviderBusy, ProviderDown, ProviderR
 
 STEPS = 40
 RUNS = int(__import__("os").environ.get("RUNS", "83"))
-"""Questions are asked in most steps, so each invariant is judged far more often than ``PROOF`` asks; the test counts."""
+"""After each of twice as many steps as ``PROOF`` asks for, all invariants are judged; how often one of them had something to
+judge is counted, and a tenth of that is the least."""
 
 Table = dict[str, Any]
 COLLECTIONS = (
@@ -60,7 +61,8 @@ NARROWER: tuple[Table, ...] = (
     {"max_sensitivity": "public"}, {"retention_days": 31},
 )  # fmt: skip
 ORDERS = (
-    ("eu", "us", "own"), ("us", "eu", "care"), ("own", "care"), ("care", "eu", "local"), ("local", "eu"), ("us", "eu", "local", "care"),
+    ("eu", "us", "own"), ("us", "eu", "care"), ("own", "care"), ("care", "eu", "local"), ("local", "eu"),
+    ("us", "eu", "local", "care"),
 )  # fmt: skip
 CEILINGS: tuple[Table, ...] = (
     {}, {}, {"regions": ["eu", "local"]}, {"sensitivity": "internal"}, {"hosted": False}, {"retention_days": 0},
@@ -168,14 +170,35 @@ class Residency(RuleBasedStateMachine):
     def _converse(self, data: st.DataObject, question: str, principal: Principal, raw: Table) -> None:
         """A conversation with answers of before: own ones and others', as they were given or not quite."""
         turns: list[Turn] = []
-        for collection, text in data.draw(st.lists(st.sampled_from(self.said[-12:]), min_size=1, max_size=3)):
+        picked = data.draw(st.lists(st.sampled_from(self.said[-12:]), min_size=1, max_size=3))
+        for _, text in picked:
             how = data.draw(st.sampled_from(["as it was"] * 3 + ["space", "word", "word", "tool", "user"]))
             changed = {"space": f" {text.replace(' ', '  ')}\n", "word": f"{text} Perhaps"}.get(how, text)
             turns.append(Turn("user", f"When does the {data.draw(topics)} open?"))
             turns.append(Turn("other" if how == "tool" else "user" if how == "user" else "assistant", changed))
-        where = data.draw(st.sampled_from([collection, collection, "handbook"]))
+        where = data.draw(st.sampled_from([picked[-1][0], picked[-1][0], "handbook"]))
         request = AnswerRequest(question, where, principal, flags=labels.parse(raw, REGIONS), history=tuple(turns))
         self.ask_and_judge(request)
+
+    @rule(
+        question=questions,
+        collection=collections,
+        text=st.sampled_from(["I made this up.", "The canteen opens at nine."]),
+    )
+    def quote_what_nobody_said(self, question: str, collection: str, text: str) -> None:
+        for principal in PEOPLE:
+            self.ask_and_judge(AnswerRequest(question, collection, principal, history=(Turn("assistant", text),)))
+
+    @rule(topic=topics)
+    def spend(self, topic: str) -> None:
+        """Questions that cost money until there is none left, under a policy for that time alone."""
+        world, before = self.world, self.world.policy
+        world.leap = None
+        spent = sum(cost for tenant, day, cost in world.bills if (tenant, day) == ("acme", world.now.date()))
+        world.reload(replace(OPEN, budgets={"acme": spent + 0.4}))
+        for n in range(10):
+            self.ask_and_judge(AnswerRequest(f"When does the {topic} open{' ?' * n}", "handbook", PEOPLE[n % 2]))
+        world.reload(before)
 
     # Documents
 
@@ -211,8 +234,12 @@ class Residency(RuleBasedStateMachine):
             world.now, world.epoch = EPOCH + timedelta(hours=13 * hours), world.epoch + 1
             world.leap = None if world.policy.budgets else reads
 
-    @rule(what=st.sampled_from(["audit", "answers", "labels", "ledger", "provider", "model", "restart"]),
-          sink=st.sampled_from(sorted(SINKS)), failure=st.sampled_from(FAILURES), state=st.sampled_from(["missing", "damaged"]))  # fmt: skip
+    @rule(
+        what=st.sampled_from(["audit", "answers", "labels", "ledger", "provider", "model", "restart"]),
+        sink=st.sampled_from(sorted(SINKS)),
+        failure=st.sampled_from(FAILURES),
+        state=st.sampled_from(["missing", "damaged"]),
+    )
     def break_something(self, what: Any, sink: str, failure: DomicileError | str, state: Any) -> None:
         """What was broken before is mended."""
         world = self.world
@@ -233,14 +260,18 @@ class Residency(RuleBasedStateMachine):
             world.local.state = state
         elif what == "restart":
             world.restart()
+        if not (world.audit_works and world.ledger_works):
+            for principal in PEOPLE:
+                self.ask_and_judge(AnswerRequest("When does the canteen open?", "handbook", principal))
 
 
-def test_whatever_happens_nothing_leaves_that_may_not(tmp_path: Path) -> None:
+def test_whatever_happens_nothing_leaves_that_may_not(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("CRITICAL")
     SEEN.clear()
     machine = type("InFolder", (Residency,), {"folder": tmp_path})
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         machine,
         settings=settings(PROOF, max_examples=RUNS, stateful_step_count=STEPS, suppress_health_check=list(HealthCheck)),
     )
-    print(dict(SEEN))
-    assert {name: SEEN[name] for name in INVARIANTS if SEEN[name] < PROOF.max_examples} == {}
+    print(f"{RUNS * STEPS} steps; judged:", dict(SEEN))
+    assert {name: SEEN[name] for name in INVARIANTS if SEEN[name] < PROOF.max_examples // 10} == {}

@@ -211,10 +211,11 @@ def test_an_abstention_and_a_cached_answer_say_what_they_are() -> None:
     assert told["narrowed"] == []
 
     def of_the_first(body: dict[str, Any]) -> None:
-        body["cached"], body["label"] = True, labels.to_json(payload.label_of([LEAVE]), REGIONS)
+        body["cached"] = True
 
     given_again = Decision("cache", None, None, "local", None)
-    cached = explanation.explain(answered(QUESTION, decision=given_again, change=of_the_first))
+    parts = (*QUESTION, replace(LEAVE, kind="answer", name=""))
+    cached = explanation.explain(answered(parts, decision=given_again, change=of_the_first))
     assert "r_first was given again, from the cache" in cached["outcome"]
     assert cached["consistent"] is True
 

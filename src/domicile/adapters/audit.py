@@ -166,15 +166,14 @@ class FileAuditLog:
         Raises:
             AuditUnavailable: another process keeps the log to itself for too long.
         """
-        with self._alone, _unavailable():
-            try:
-                locked = ExitStack()
-                locked.enter_context(self._locked())
-            except OSError as error:
-                if error.errno not in (errno.EROFS, errno.EACCES):
-                    raise
-            with locked:
-                yield
+        with self._alone, ExitStack() as locked:
+            with _unavailable():
+                try:
+                    locked.enter_context(self._locked())
+                except OSError as error:
+                    if error.errno not in (errno.EROFS, errno.EACCES):
+                        raise
+            yield  # what the caller meets there is its own affair
 
     def _lead(self, batch: Sequence[_Waiting]) -> None:
         """Commit what others wait for, too."""

@@ -111,6 +111,7 @@ class HostedProvider:
         self._secret = secret
         self._egress = Egress(sink.name, sink.api_base, ca_file)
         self._circuit = _Circuit(failures, rest_seconds)
+        self._loading: threading.Thread | None = None
 
     @property
     def name(self) -> str:
@@ -128,7 +129,8 @@ class HostedProvider:
         The process ends after it: a thread that is stopped while it imports would hold the lock that litellm's own clean-up
         waits for.
         """
-        threading.Thread(target=self._rehearse, name=f"warm up {self.name}").start()
+        self._loading = threading.Thread(target=self._rehearse, name=f"warm up {self.name}")
+        self._loading.start()
 
     def close(self) -> None:
         """Close the connections that are kept open."""
@@ -149,7 +151,7 @@ class HostedProvider:
         ``cancelled`` ends it, the usage is the last item too. A failure that may be over in a moment is tried once more
         as long as nothing was said.
         """
-        _litellm()  # which takes seconds, once
+        self._await_loaded(seconds)
         deadline = time.monotonic() + seconds
         for attempt in range(1, _ATTEMPTS + 1):
             self._require_ready()
@@ -178,6 +180,14 @@ class HostedProvider:
             else:
                 break
         yield Usage()
+
+    def _await_loaded(self, seconds: float) -> None:
+        """Loading is no time of the provider's; but who asks while a service starts does not wait for ever."""
+        if self._loading is not None:
+            self._loading.join(seconds)
+            if self._loading.is_alive():
+                raise ProviderUnready(f"{self.name} was not called: what calls it is still being loaded")
+        _litellm()
 
     def _require_ready(self) -> None:
         if self.state == "no_secret":

@@ -135,6 +135,15 @@ def test_a_damaged_ledger_is_never_begun_anew(tmp_path: Path, bytes_: bytes) -> 
     assert path.read_bytes() == bytes_
 
 
+def test_a_ledger_that_is_taken_away_is_not_begun_anew_under_a_service(tmp_path: Path) -> None:
+    ledger = at(tmp_path)
+    assert ledger.reserve(ACCOUNT, 0.1, NOON) is not None
+    for file in (tmp_path / "state").glob("ledger.sqlite*"):
+        file.unlink()
+    with pytest.raises(StorageError, match=r"taken away.*lower the budgets"):
+        ledger.reserve(ACCOUNT, 0.1, NOON)
+
+
 def test_a_full_disk_refuses_and_enlarges_no_budget(tmp_path: Path) -> None:
     ledger = at(tmp_path)
     reservation = ledger.reserve(ACCOUNT, 0.9, NOON)

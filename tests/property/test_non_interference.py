@@ -24,7 +24,7 @@ from domicile.domain import OWNER, Collection, Principal, Turn
 
 Table = dict[str, Any]
 CLEARED: Table = {"regions": ["eu", "local"], "sensitivity": "internal", "hosted": True}
-SECRET: tuple[Table, ...] = (
+UNCLEARED: tuple[Table, ...] = (
     {"regions": ["local"], "sensitivity": "restricted", "hosted": False}, {}, {**CLEARED, "categories": ["pii"]},
     {**CLEARED, "sensitivity": "confidential"}, {**CLEARED, "purposes": ["eval"]}, {**CLEARED, "regions": ["us"]},
 )  # fmt: skip
@@ -53,7 +53,7 @@ hidden = st.builds(
     st.sampled_from(["words", "near", "same", "edition", "definition", "many"]),
     st.integers(0, 3),
     st.lists(st.sampled_from(WORDS), min_size=2, max_size=12).map(tuple),
-    st.sampled_from(SECRET),
+    st.sampled_from(UNCLEARED),
     st.sampled_from([(), ("hr",), ("it",)]),
 )
 cleared_topics = st.lists(st.sampled_from(TOPICS), min_size=1, max_size=4)

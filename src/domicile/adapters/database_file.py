@@ -29,14 +29,25 @@ class DatabaseFile:
         schema: statements that make what is not there yet.
         what: the file is, for messages.
         advice: what to do where it is damaged.
+        replaceable: whether a file that was taken away under us is begun anew; else that is damage.
     """
 
-    def __init__(self, path: Path, schema: str, what: str, advice: str, busy_seconds: float = BUSY_SECONDS) -> None:
+    def __init__(
+        self,
+        path: Path,
+        schema: str,
+        what: str,
+        advice: str,
+        busy_seconds: float = BUSY_SECONDS,
+        *,
+        replaceable: bool = True,
+    ) -> None:
         self._path = path
         self._schema = schema
         self._what = what
         self._advice = advice
         self._busy_seconds = busy_seconds
+        self._replaceable = replaceable
         self._lock = threading.Lock()
         self._opened: Database | None = None
         self._inode = 0
@@ -105,6 +116,11 @@ class DatabaseFile:
             self._inode = 0
 
     def _connection(self) -> Database:
+        if self._opened is not None and self._was_taken_away():
+            if not self._replaceable:
+                raise Damaged(f"{self._path}: was taken away while it was in use: {self._advice}")
+            self._opened.close()
+            self._opened = None
         if self._opened is None:
             make_folders(self._path.parent, mode=0o700)
             # SQLite gives its log the mode of the file. Made without opening it: closing any descriptor of a file takes away
@@ -125,6 +141,12 @@ class DatabaseFile:
                 raise
             weakref.finalize(self, opened.close)
         return self._opened
+
+    def _was_taken_away(self) -> bool:
+        try:
+            return self._path.stat().st_ino != self._inode
+        except FileNotFoundError:
+            return True
 
     def _prepared(self, database: Database) -> Database:
         database.row_factory = Row

@@ -57,7 +57,7 @@ class SqliteLedger:
     """
 
     def __init__(self, path: Path, days: int = 400) -> None:
-        self._file = DatabaseFile(path, _SCHEMA, "the ledger", _ADVICE)
+        self._file = DatabaseFile(path, _SCHEMA, "the ledger", _ADVICE, replaceable=False)
         self._days = days
         self._pruned: date | None = None
 

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import stat
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -18,6 +19,7 @@ Database = sqlite3.Connection
 Row = sqlite3.Row
 
 BUSY_SECONDS = 5.0
+_PAUSE_SECONDS = 0.01
 """How long one process waits for the other to finish its transaction."""
 
 
@@ -133,14 +135,26 @@ class DatabaseFile:
                 self._path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
             )
             try:
-                opened.execute("PRAGMA journal_mode = WAL")
-                opened.execute("PRAGMA secure_delete = ON")
+                self._set_up(opened)
                 self._opened = self._prepared(opened)
             except BaseException:
                 opened.close()
                 raise
             weakref.finalize(self, opened.close)
         return self._opened
+
+    def _set_up(self, opened: Database) -> None:
+        """Where two begin the file at once, SQLite tells one of them at once that it is busy, and does not wait."""
+        until = time.monotonic() + self._busy_seconds
+        while True:
+            try:
+                opened.execute("PRAGMA journal_mode = WAL")
+                opened.execute("PRAGMA secure_delete = ON")
+                return
+            except sqlite3.OperationalError as error:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+                time.sleep(_PAUSE_SECONDS)
 
     def _was_taken_away(self) -> bool:
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,11 +94,13 @@ class Oracle:
         world = self.world
         for one in sent:
             sink = one.policy.sinks[one.sink]
-            found, gone = self._papers(one.body.decode())
+            found, gone = self._papers(one.body.decode(), but=case.words())
             self.seen["leak"] += 1
             if gone:
                 yield f"deleted: {one.sink} got {gone}"
-            if not found or any(paper.collection != case.request.collection for paper in found):
+            if not CANARY.search(one.body.decode()) or any(
+                paper.collection != case.request.collection for paper in found
+            ):
                 yield f"leak: {one.sink} got text of {found or 'nothing'}"
             detected = [] if one.sink in one.policy.redacting else case.detected()
             if one.sink in one.policy.redacting and PERSONAL.encode() in one.body:
@@ -149,7 +151,9 @@ class Oracle:
 
     def _read(self, case: _Case, answer: Answer, local: Iterable[str]) -> Iterator[str]:
         """Nobody reads what is not theirs, nor what is gone."""
-        found, gone = self._papers(answer.answer, *local, *(citation.quote for citation in answer.citations))
+        found, gone = self._papers(
+            answer.answer, *local, *(citation.quote for citation in answer.citations), but=case.words()
+        )
         self.seen["access"] += 1
         self.seen["deleted"] += len(self.world.ever) > 2 * len(self.world.papers)
         if gone:
@@ -196,7 +200,9 @@ class Oracle:
                 yield "taint: an answer without a label"
             return
         given = [one.body.decode() for one in sent if one.sink == answer.decision.sink]
-        seen, _ = self._papers(answer.answer, *(local if answer.decision.route == "local" else ()), *given)
+        seen, _ = self._papers(
+            answer.answer, *(local if answer.decision.route == "local" else ()), *given, but=case.words()
+        )
         redacted = answer.decision.sink in case.policy.redacting
         parts = [*case.base(), *([] if redacted else case.detected()), *map(table_of, seen)]
         self.seen["taint"] += 1
@@ -208,7 +214,8 @@ class Oracle:
         if answer.receipt is not None:
             yield from self._exactly(case, answer, self.world.receipt(answer.receipt), parts)
         heard, at = _table(answer.decision.label), (case.tenant, _normal(answer.answer))
-        self._said[at] = reference.together([heard, self._said.get(at, {})])
+        # where labels may be forgotten, the same words said anew are what they were then made from
+        self._said[at] = reference.together([heard, {} if self._lost else self._said.get(at, {})])
         for piece in _pieces(answer.answer):
             made_from, at = self._papers(piece)[0], (case.tenant, piece)
             self._stated[at] = reference.together([*map(table_of, made_from), self._stated.get(at, {})])
@@ -279,11 +286,10 @@ class Oracle:
         found = [self._stated.get((tenant, piece)) for text in spoken[-4:] for piece in _pieces(text)]
         return [table for table in (*whole, *found) if table is not None]
 
-    def _papers(self, *texts: str) -> tuple[list[Paper], list[Paper]]:
+    def _papers(self, *texts: str, but: Collection[str] = ()) -> tuple[list[Paper], list[Paper]]:
         """The documents whose words stand in the texts: those that are there, and those that are not any more."""
-        found = {
-            self.world.ever[word].canaries: self.world.ever[word] for text in texts for word in CANARY.findall(text)
-        }
+        words = [word for text in texts for word in CANARY.findall(text) if word not in but]
+        found = {self.world.ever[word].canaries: self.world.ever[word] for word in words}
         alive = {paper.canaries: paper for paper in self.world.papers.values()}
         return [alive[key] for key in found if key in alive], [found[key] for key in found if key not in alive]
 
@@ -315,6 +321,11 @@ class _Case:
             reference.understood(self.policy.ceilings.get(self.tenant, {})), self.flags(), *found, *others, *self.again,
             *(unknown if behind is None else behind for behind in self.behind),
         ]  # fmt: skip
+
+    def words(self) -> set[str]:
+        """What the user said is the user's own, and a question may take it up."""
+        spoken = [turn.text for turn in self.request.history if turn.role in ("user", "system")]
+        return {word for text in spoken for word in CANARY.findall(text)}
 
     def detected(self) -> list[Table]:
         return [{"categories": ["pii"]}] if PERSONAL in self.request.question else []

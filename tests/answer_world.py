@@ -159,6 +159,8 @@ class World:
     audit_works: bool = True
     labels_whole: bool = True
     ledger_works: bool = True
+    _lines: list[Table] = field(default_factory=list)
+    _read: dict[str, int] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _tokens: Iterator[int] = field(default_factory=itertools.count)
 
@@ -224,15 +226,16 @@ class World:
     def records(self, kind: str) -> list[Table]:
         """Those of the audit log, in their order."""
         if isinstance(self.audit, MemoryAuditLog):
-            return [dict(record.body) for record in self.audit.records if record.kind == kind]
-        lines = (
-            line for file in sorted((self.path / "audit").glob("*.log")) for line in file.read_bytes().splitlines()
-        )
-        found: list[Table] = [json.loads(line.split(b" ", 2)[2]) for line in lines]
-        return [record for record in found if record["kind"] == kind]
+            return [{"id": record.id, **record.body} for record in self.audit.records if record.kind == kind]
+        for file in sorted((self.path / "audit").glob("*.log")):
+            with open(file, "rb") as log:
+                log.seek(self._read.get(file.name, 0))
+                self._lines += [json.loads(line.split(b" ", 2)[2]) for line in log]
+                self._read[file.name] = log.tell()
+        return [record for record in self._lines if record["kind"] == kind]
 
     def receipt(self, identifier: str) -> Table:
-        return dict(self.audit.find(identifier).body)
+        return next(record for record in reversed(self.records("answer")) if record["id"] == identifier)
 
     # Documents
 

@@ -70,7 +70,6 @@ def service_over(
 ) -> Service:
     """The parts of a service, with fakes for what is slow."""
     from domicile.adapters.answer_labels import SqliteAnswerLabels
-
     from domicile.answering import Answering
     from domicile.evidence import EvidenceSelector
 

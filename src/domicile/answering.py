@@ -46,6 +46,8 @@ from domicile.routing import Dispatch, Routing
 MAX_SENTENCES = 2
 """Sentences that the model that runs here may say; it is small, and its first one is its best."""
 MAX_HOSTED_SENTENCES = 6
+KEPT_FOR_LOCAL = 1 / 3
+"""Of the deadline: however many providers hang, the model that runs here still has this much."""
 SLOW_SECONDS = 60.0
 """How long a missed deadline shows in ``/readyz``."""
 
@@ -238,7 +240,7 @@ class Answering:
         else:
             may_say, most = (*evidence, *sending.packed.around), MAX_HOSTED_SENTENCES
             prompt = prompts.build_hosted(sending.question, evidence)
-            seconds = inquiry.deadline - self._clock()
+            seconds = inquiry.deadline - self._clock() - KEPT_FOR_LOCAL * self._limits.deadline
             pieces = inquiry.dispatch.call(sending.sink, prompt, sending.parts, seconds, inquiry.cancelled)
         try:
             for sentence in phrasing.sentences(self._in_time(inquiry, pieces, sending.sink), draft, most):

@@ -154,7 +154,8 @@ def test_secrets_orders_and_ceilings(tmp_path: Path, capsys: pytest.CaptureFixtu
     code, found = run(capsys, tmp_path, "check")
     assert code == 0
     assert sorted((finding["subject"], finding["code"]) for finding in found["findings"]) == [
-        ("acme-eu", "no_secret"), ("spare", "in_no_order"), ("spare", "no_secret"), ("swiss", "ceiling"), ("swiss", "no_such_tenant"),
+        ("acme-eu", "no_secret"), ("spare", "in_no_order"), ("spare", "no_secret"), ("swiss", "ceiling"),
+        ("swiss", "no_such_tenant"),
     ]  # fmt: skip
     assert "the label allows ch" in by_code(found)["ceiling"]["message"]
 
@@ -207,10 +208,20 @@ def recorded(home: Home) -> tuple[str, str]:
     decision = Decision("local", "local", "small", "local", label, (("acme-eu", reasons),))
     given = Answer("No.", False, "kept", "handbook", 1, (), decision)
     body = receipts.answer(
-        given, OWNER, "default", "Who?", parts, [(declared, label)], [], home.regions, mode="escalate", policy_version="p"
+        given,
+        OWNER,
+        "default",
+        "Who?",
+        parts,
+        [(declared, label)],
+        [],
+        home.regions,
+        mode="escalate",
+        policy_version="p",
     )
     sent = receipts.egress(
-        declared, label, parts, home.regions, key="k", collection="handbook", purpose="answer", policy_version="p", attempt=1, body_sha256="c0ffee",
+        declared, label, parts, home.regions, key="k", collection="handbook", purpose="answer", policy_version="p",
+        attempt=1, body_sha256="c0ffee",
         body_bytes=3,
     )  # fmt: skip
     log = home.audit()

@@ -26,9 +26,9 @@ from domicile.domain import OWNER, Collection, Principal, Turn
 from domicile.errors import DomicileError, ProviderBusy, ProviderDown, ProviderRejected, ProviderTimeout
 
 STEPS = 40
-RUNS = int(__import__("os").environ.get("RUNS", "83"))
-"""After each of twice as many steps as ``PROOF`` asks for, all invariants are judged; how often one of them had something to
-judge is counted, and a tenth of that is the least."""
+RUNS = PROOF.max_examples // 12
+"""After each of three times as many steps as ``PROOF`` asks for, all invariants are judged. How often each of them had
+something to judge is counted: more than ``PROOF`` asks for, and the test fails below half of that."""
 
 Table = dict[str, Any]
 COLLECTIONS = (
@@ -126,6 +126,9 @@ class Residency(RuleBasedStateMachine):
                 *(self.world.paper(collection.name, f"{n}.md", topic, LABELS[n])
                   for n, topic in enumerate(TOPICS))
             )  # fmt: skip
+        self.spend(TOPICS[0])
+        self.lose_the_books(TOPICS[0], "handbook", ledger=False)
+        self.mend()
 
     def teardown(self) -> None:
         if hasattr(self, "stack"):
@@ -186,17 +189,18 @@ class Residency(RuleBasedStateMachine):
         text=st.sampled_from(["I made this up.", "The canteen opens at nine."]),
     )
     def quote_what_nobody_said(self, question: str, collection: str, text: str) -> None:
-        for principal in PEOPLE:
+        for principal in PEOPLE[:3]:
             self.ask_and_judge(AnswerRequest(question, collection, principal, history=(Turn("assistant", text),)))
 
     @rule(topic=topics)
     def spend(self, topic: str) -> None:
         """Questions that cost money until there is none left, under a policy for that time alone."""
         world, before = self.world, self.world.policy
+        self.mend()
         world.leap = None
         spent = sum(cost for tenant, day, cost in world.bills if (tenant, day) == ("acme", world.now.date()))
-        world.reload(replace(OPEN, budgets={"acme": spent + 0.4}))
-        for n in range(10):
+        world.reload(replace(OPEN, budgets={"acme": spent + 1.0}))
+        for n in range(7):
             self.ask_and_judge(AnswerRequest(f"When does the {topic} open{' ?' * n}", "handbook", PEOPLE[n % 2]))
         world.reload(before)
 
@@ -243,26 +247,36 @@ class Residency(RuleBasedStateMachine):
     def break_something(self, what: Any, sink: str, failure: DomicileError | str, state: Any) -> None:
         """What was broken before is mended."""
         world = self.world
-        world.local.state = "ready"
-        world.epoch += 1
-        world.failures.clear()
-        if not world.audit_works:
-            world.mend_audit()
-        elif what == "audit":
-            world.break_audit()
-        if not world.ledger_works:
-            world.mend_ledger()
-        elif what in ("answers", "labels", "ledger"):
+        whole = world.audit_works, world.ledger_works
+        self.mend()
+        if what in ("answers", "labels") or (what == "ledger" and whole[1]):
             world.damage(what)
-        if what == "provider":
+        elif what == "audit" and whole[0]:
+            world.break_audit()
+        elif what == "provider":
             world.failures[sink] = failure
         elif what == "model":
             world.local.state = state
         elif what == "restart":
             world.restart()
-        if not (world.audit_works and world.ledger_works):
-            for principal in PEOPLE:
-                self.ask_and_judge(AnswerRequest("When does the canteen open?", "handbook", principal))
+
+    def mend(self) -> None:
+        self.world.epoch += 1
+        self.world.failures.clear()
+        if not self.world.audit_works:
+            self.world.mend_audit()
+        if not self.world.ledger_works:
+            self.world.mend_ledger()
+        self.world.local.state = "ready"
+
+    @rule(topic=topics, collection=collections, ledger=st.booleans())
+    def lose_the_books(self, topic: str, collection: str, ledger: bool) -> None:
+        """For a while nothing can be written down; the question is a new one, or the cache would have it."""
+        world = self.world
+        self.break_something("ledger" if ledger else "audit", "eu", "", "missing")
+        for principal in PEOPLE[:3]:
+            question = f"When does the {topic} open{'!' * (world.epoch % 50)}?"
+            self.ask_and_judge(AnswerRequest(question, collection, principal))
 
 
 def test_whatever_happens_nothing_leaves_that_may_not(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -274,4 +288,4 @@ def test_whatever_happens_nothing_leaves_that_may_not(tmp_path: Path, caplog: py
         settings=settings(PROOF, max_examples=RUNS, stateful_step_count=STEPS, suppress_health_check=list(HealthCheck)),
     )
     print(f"{RUNS * STEPS} steps; judged:", dict(SEEN))
-    assert {name: SEEN[name] for name in INVARIANTS if SEEN[name] < PROOF.max_examples // 10} == {}
+    assert {name: SEEN[name] for name in INVARIANTS if SEEN[name] < PROOF.max_examples // 2} == {}

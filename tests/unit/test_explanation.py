@@ -230,7 +230,8 @@ def test_a_day_that_ended_between_decision_and_record_is_no_inconsistency() -> N
 
 def egress_body(sink: Sink, parts: Sequence[Part]) -> dict[str, Any]:
     return receipts.egress(
-        sink, payload.label_of(parts), parts, REGIONS, key="k", collection="handbook", purpose="answer", policy_version="p1", attempt=1,
+        sink, payload.label_of(parts), parts, REGIONS, key="k", collection="handbook", purpose="answer", policy_version="p1",
+        attempt=1,
         body_sha256="c0ffee", body_bytes=1234,
     )  # fmt: skip
 

@@ -306,6 +306,8 @@ def _first(error: ValidationError) -> str:
     problem = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
+        if "api_key" in problem["loc"]:  # it may be the secret itself, in the wrong place
+            key = f"{key.partition('.api_key')[0]}.api_key.…"
         return f"unknown key {key!r}: allowed here are {', '.join(_allowed(problem['loc'][:-1]))}"
     return f"{key}: {problem['msg']}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -141,3 +142,74 @@ def test_a_folder_in_place_of_the_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "domicile.toml").mkdir()
     with pytest.raises(ConfigError, match=r"domicile\.toml: "):
         Settings.load(tmp_path, {})
+
+
+SINK = """
+[[sinks]]
+name = "acme-eu"
+model = "openai/gpt-x"
+api_base = "https://llm.example/v1"
+api_key = { env = "ACME_KEY" }
+processing_regions = ["de"]
+storage_regions = ["eu"]
+retention_days = 0
+training = false
+human_review = false
+max_sensitivity = "internal"
+categories = []
+purposes = ["answer"]
+price = { input_per_million = 0.15, output_per_million = 0.60 }
+"""
+
+
+def test_a_whole_declaration_is_read(tmp_path: Path) -> None:
+    settings = load(tmp_path, SINK + '[routing]\norder = ["acme-eu"]\n')
+    (declared,) = settings.declared_sinks(settings.region_table())
+    assert declared.processing_regions == {"de"}
+    assert "fr" in declared.storage_regions
+
+
+@pytest.mark.parametrize(
+    ("said", "instead", "told"),
+    [
+        ('["de"]', "[]", "processing_regions"),
+        ('["de"]', '["DE"]', "sinks.0.processing_regions: unknown region 'DE'"),
+        ('["de"]', '[" de"]', "unknown region ' de'"),
+        ('["de"]', '["local"]', "`local` is this process"),
+        ('"internal"', '"Internal"', "sinks.0.max_sensitivity: must be one of public"),
+        ("training = false", "", "sinks.0.training"),
+        ("retention_days = 0", "retention_days = -1", "sinks.0.retention_days"),
+        ("openai/gpt-x", "anthropic/claude", "other providers are not supported"),
+        ("openai/gpt-x", "openai/ x", "model must be"),
+        ("price = {", "# {", "price is missing"),
+        ("https://", "http://", "must be https"),
+        ("llm.example/v1", "me:pw@llm.example/v1", "must have no user"),
+        ("llm.example/v1", "llm.example:99999/v1", "sinks.0.api_base"),
+        ("llm.example/v1", "llm.example/v1/chat/completions", "leave out /chat/completions"),
+        ('{ env = "ACME_KEY" }', '"hunter2hunter2"', "names a secret, never holds it"),
+        ('{ env = "ACME_KEY" }', '{ env = "A", hunter2hunter2 = 1 }', "unknown key 'sinks.0.api_key.…'"),
+        ('{ env = "ACME_KEY" }', '{ env = "A", file = "b" }', "sinks.0.api_key"),
+        ("acme-eu", "local", "is the name of a route"),
+        ("[[sinks]]", '[routing]\norder = ["acme-us"]\n[[sinks]]', "no sink 'acme-us' of kind llm: there are acme-eu, local"),
+        ("[[sinks]]", '[tenants." default"]\n[[sinks]]', "tenants"),
+        ("[[sinks]]", "[tenants.a]\nbudget_day = inf\n[[sinks]]", "tenants.a.budget_day"),
+        ("[[sinks]]", '[tenants.a.label]\nregions = []\n[[sinks]]', "tenants.a.label.regions: is empty"),
+        ("[[sinks]]", '[[detectors]]\nname = "x"\npattern = "("\ncategories = ["pii"]\n[[sinks]]', "detectors.0.pattern"),
+    ],
+)  # fmt: skip
+def test_half_a_declaration_is_refused_with_its_key(tmp_path: Path, said: str, instead: str, told: str) -> None:
+    assert said in SINK
+    with pytest.raises(ConfigError) as refused:
+        load(tmp_path, SINK.replace(said, instead, 1))
+    assert told in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_declaration_that_has_run_out_is_refused_where_something_could_be_sent(tmp_path: Path) -> None:
+    settings = load(tmp_path, SINK.replace("[[sinks]]", "[[sinks]]\nvalid_until = 2026-11-22"))
+    settings.refuse_expired(date(2026, 11, 22))
+    with pytest.raises(
+        ConfigError, match=r"sinks\.0\.valid_until: 2026-11-22 has passed: renew the declaration of acme-eu"
+    ):
+        settings.refuse_expired(date(2026, 11, 23))

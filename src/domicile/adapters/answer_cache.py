@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from domicile.adapters.database_file import Database, DatabaseFile
-from domicile.answer_records import from_record, to_record
+from domicile.answer_codec import from_record, to_record
 from domicile.domain import Answer
 from domicile.errors import Damaged, Overloaded, StorageError
 

@@ -10,7 +10,7 @@ from corpora import OPEN, label_for
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domicile.answer_records import from_record, to_record
+from domicile.answer_codec import from_record, to_record
 from domicile.domain import Answer, Citation, Cost, Decision, Note, Usage
 
 TEXT = st.text(st.characters(exclude_categories=()), max_size=8)  # also half of a surrogate pair

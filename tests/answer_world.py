@@ -12,7 +12,7 @@ import itertools
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -338,16 +338,17 @@ class World:
     def damage(self, name: Literal["answers", "labels", "ledger"]) -> None:
         """Overwrite a file while it is in use."""
         self.epoch += 1
+        gc.collect()  # connections of before a restart take files with them when they go
         (self.path / f"{name}.sqlite").touch()
         for file in self.path.glob(f"{name}.sqlite*"):
-            with open(file, "r+b") as opened:
+            with suppress(FileNotFoundError), open(file, "r+b") as opened:
                 opened.write(b"damaged " * (1 + file.stat().st_size // 8))
         self.labels_whole = self.labels_whole and name != "labels"
         self.ledger_works = self.ledger_works and name != "ledger"
 
     def mend_ledger(self) -> None:
         for file in self.path.glob("ledger.sqlite*"):
-            file.unlink()
+            file.unlink(missing_ok=True)
         self.ledger_works = True
         self.bills.clear()
         self.restart()

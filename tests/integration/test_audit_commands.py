@@ -70,6 +70,17 @@ def test_verify_says_what_is_there_and_what_is_damaged(capsys: pytest.CaptureFix
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["HEAD", "key.pub"])
+def test_a_file_of_the_log_that_was_taken_away_is_damage(
+    capsys: pytest.CaptureFixture[str], home: Path, name: str
+) -> None:
+    assert run(capsys, home, "audit", "verify")[0] == 0
+    (home / "audit" / name).unlink()
+    code, found = run(capsys, home, "audit", "verify")
+    assert (code, found["ok"]) == (6, False)
+    assert found["error"]["file"] == name
+
+
 def test_a_log_that_was_taken_away_is_damage(capsys: pytest.CaptureFixture[str], home: Path) -> None:
     """The private key tells that there was one."""
     shutil.rmtree(home / "audit")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from contract.provider_contract import QUESTION, REPLY
@@ -405,6 +408,20 @@ def test_warming_up_sends_nothing(server: RecordingProvider, hosted: HostedProvi
     until(lambda: threading.active_count() == before, 60.0)
     assert server.connections == 0
     assert hosted.state == "ready"
+
+
+def test_a_process_does_not_end_while_it_is_warming_up() -> None:
+    """litellm's clean-up at the end of the interpreter waits for ever for a thread that was stopped while it imports."""
+    code = (
+        "import atexit, sys, threading; sys.path.insert(0, 'tests');"
+        "from provider import declared; from domicile.adapters.hosted import HostedProvider;"
+        "HostedProvider(declared('http://127.0.0.1:1/v1'), lambda: 'k').warm_up();"
+        "atexit.register(lambda: print([t.name for t in threading.enumerate() if t.name.startswith('warm up')]))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=Path(__file__).parents[2]
+    )
+    assert (ended.returncode, ended.stdout) == (0, "[]\n"), ended.stderr
 
 
 def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:

@@ -35,8 +35,10 @@ from domicile.models.artefact import ModelFolder, file_entries
 from domicile.models.card import CARD_NAME
 from domicile.models.runtime import import_onnxruntime
 from domicile.ports import Embedder
-from domicile_eval.metrics import paired_gain, per_question
-from domicile_eval.suites import Case, read_beir
+from domicile_eval.beir import read_beir
+from domicile_eval.items import Item
+from domicile_eval.metrics import per_question
+from domicile_eval.statistics import paired_gain
 from domicile_eval.tune import GRID, MEASURE, Rankings, fit_fusion, rank_with_each
 
 SETS = {"cranfield": None, "pubmedqa-l": None, "squad-dev": 600, "xquad-en": None}
@@ -152,7 +154,7 @@ def timed(choices: Sequence[Choice], given: argparse.Namespace) -> dict[str, dic
     embedders = {each.name: (each.home.embedder(1), each.home.embedder()) for each in choices}
     pieces = embedders[DEFAULT][0]
     texts = of_length(pieces, passages(given.data), PASSAGE_PIECES)[: given.timed]
-    asked = [case.question for case in read_beir(given.data / "squad-dev", None).cases]
+    asked = [case.question for case in read_beir(given.data / "squad-dev", None)]
     questions = of_length(pieces, asked, QUESTION_PIECES)[: given.timed]
     for each in choices:
         for embedder in embedders[each.name]:
@@ -225,14 +227,14 @@ def quality(choices: Sequence[Choice], name: str, given: argparse.Namespace) -> 
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     known = {row["_id"] for row in rows}
-    cases = [case for case in read_beir(given.data / name, None).cases if not known.isdisjoint(case.relevant)]
+    cases = [case for case in read_beir(given.data / name, None) if not known.isdisjoint(case.relevant)]
     chosen = cases[:: -(-len(cases) // given.questions)]
     measured = {each.name: searched(each.home, name, file, chosen) for each in choices}
     reference = measured[DEFAULT]
     return {choice: compared(figures, reference) for choice, figures in measured.items()}
 
 
-def searched(home: Home, collection: str, file: Path, cases: Sequence[Case]) -> dict[str, list[float]]:
+def searched(home: Home, collection: str, file: Path, cases: Sequence[Item]) -> dict[str, list[float]]:
     """nDCG@10 of each question by the way of searching, from a collection that holds exactly the file."""
     command = [DOMICILE, "--home", home.path, "ingest", "run", file, "--collection", collection, "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -249,7 +251,7 @@ def searched(home: Home, collection: str, file: Path, cases: Sequence[Case]) -> 
     }
 
 
-def ndcg(cases: Sequence[Case], rankings: Rankings, weights: FusionWeights | None) -> list[float]:
+def ndcg(cases: Sequence[Item], rankings: Rankings, weights: FusionWeights | None) -> list[float]:
     return per_question(cases, rankings[weights], [MEASURE])[MEASURE]
 
 

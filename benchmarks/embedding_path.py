@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from domicile.bootstrap import Home
+from domicile_eval.beir import read_beir
 from domicile_eval.metrics import score
-from domicile_eval.suites import read_beir
 
 PUBLISHED = 0.94357
 
@@ -26,17 +26,17 @@ def main() -> None:
     flags.add_argument("--home", type=Path, default=Path(".domicile"))
     given = flags.parse_args()
     folder = given.data / "xquad-en"
-    suite = read_beir(folder, None)
+    items = read_beir(folder, None)
     with gzip.open(folder / "corpus.jsonl.gz", "rt", encoding="utf-8") as stream:
         rows = [json.loads(line) for line in stream]
     embedder = Home.open(given.home, {}).embedder()
     started, cpu = time.perf_counter(), time.process_time()
     documents = embedder.embed([f"{row['title']} {row['text']}".strip() for row in rows], "document")
-    questions = embedder.embed([case.question for case in suite.cases], "query")
+    questions = embedder.embed([case.question for case in items], "query")
     wall, cpu = time.perf_counter() - started, time.process_time() - cpu
     order = np.argsort(-(questions @ documents.T), axis=1, kind="stable")[:, :100]
-    rankings = {case.id: [rows[i]["_id"] for i in best] for case, best in zip(suite.cases, order, strict=True)}
-    found = score(suite.cases, rankings)["ndcg@10"].value
+    rankings = {case.id: [rows[i]["_id"] for i in best] for case, best in zip(items, order, strict=True)}
+    found = score(items, rankings)["ndcg@10"].value
     print(
         json.dumps(
             {
@@ -44,7 +44,7 @@ def main() -> None:
                 "published": PUBLISHED,
                 "difference": round(found - PUBLISHED, 5),
                 "documents": len(rows),
-                "questions": len(suite.cases),
+                "questions": len(items),
                 "seconds": round(wall, 1),
                 "cpu_seconds": round(cpu, 1),
             }

@@ -28,8 +28,9 @@ from domicile.bootstrap import Home
 from domicile.models import minilm
 from domicile.models.weights import fetch_wheel
 from domicile.ports import Embedder, Vectors
+from domicile_eval.beir import read_beir
+from domicile_eval.items import Item
 from domicile_eval.metrics import score
-from domicile_eval.suites import Case, read_beir
 
 PEER = "sentence-transformers"
 FLOPS = 2 * 6 * (4 * 384 * 384 + 2 * 384 * 1536)
@@ -71,20 +72,20 @@ def main() -> None:
     print(json.dumps(compare(home, given.data, given.rounds, names, passages, cases, timed)))
 
 
-def read(given: argparse.Namespace) -> tuple[list[str], list[str], list[Case]]:
+def read(given: argparse.Namespace) -> tuple[list[str], list[str], list[Item]]:
     """Ids and texts of the passages, and the questions that they answer."""
     folder = given.data / "squad-dev"
     with gzip.open(folder / "corpus.jsonl.gz", "rt", encoding="utf-8") as stream:
         rows = [json.loads(line) for line in stream][: given.passages]
     names = [row["_id"] for row in rows]
     known = set(names)
-    cases = [case for case in read_beir(folder, None).cases if case.relevant.keys() <= known]
+    cases = [case for case in read_beir(folder, None) if case.relevant.keys() <= known]
     step = max(1, len(cases) // given.questions)
     return names, [f"{row['title']} {row['text']}".strip() for row in rows], cases[::step][: given.questions]
 
 
 def compare(
-    home: Home, data: Path, rounds: int, names: list[str], passages: list[str], cases: list[Case], timed: list[str]
+    home: Home, data: Path, rounds: int, names: list[str], passages: list[str], cases: list[Item], timed: list[str]
 ) -> dict[str, Any]:
     engines = [PEER, *(f"{one.engine} {one.precision}" for one in home.embedders())]
     runners = {name: Runner(make(home, name)) for name in engines}
@@ -139,7 +140,7 @@ def sentence_transformer(home: Home) -> Callable[[Sequence[str]], Vectors]:
 
 
 def quality(
-    vectors: tuple[Vectors, Vectors], reference: tuple[Vectors, Vectors], names: list[str], cases: list[Case]
+    vectors: tuple[Vectors, Vectors], reference: tuple[Vectors, Vectors], names: list[str], cases: list[Item]
 ) -> dict[str, float]:
     mine, theirs = nearest(vectors), nearest(reference)
     rankings = {case.id: [names[at] for at in row] for case, row in zip(cases, mine, strict=True)}

@@ -20,10 +20,12 @@ from domicile.bootstrap import Home
 from domicile.domain import OWNER, FusionWeights
 from domicile.fusion import SHIPPED
 from domicile.retrieval import Retriever
+from domicile_eval.beir import read_beir
 from domicile_eval.fusion_fit import GRID, MEASURE, rank_with_each
-from domicile_eval.metrics import paired_gain, per_question
+from domicile_eval.items import Item
+from domicile_eval.metrics import per_question
 from domicile_eval.runner import TOP_K, rank_documents
-from domicile_eval.suites import Case, read_beir
+from domicile_eval.statistics import paired_gain
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ def main() -> None:
 
 
 def measure(retriever: Retriever, each: JudgedSet, data: Path, limit: int | None) -> Values:
-    cases = read_beir(data / each.folder, each.split).cases[:limit]
+    cases = read_beir(data / each.folder, each.split)[:limit]
 
     def ndcg(rankings: Mapping[str, Sequence[str]]) -> list[float]:
         return per_question(cases, rankings, [MEASURE])[MEASURE]
@@ -90,7 +92,7 @@ def measure(retriever: Retriever, each: JudgedSet, data: Path, limit: int | None
     return values
 
 
-def ranked_whole(corpus: Sequence[Path], cases: Sequence[Case]) -> dict[str, list[str]]:
+def ranked_whole(corpus: Sequence[Path], cases: Sequence[Item]) -> dict[str, list[str]]:
     """Rank documents that were not cut into chunks, by words alone."""
     ids: list[str] = []
     with TemporaryDirectory() as folder:

@@ -37,8 +37,9 @@ from served import DOMICILE, Served, cpu_seconds, memory_mb, running, service
 
 from domicile.models import minilm
 from domicile.models.weights import fetch_wheel
+from domicile_eval.beir import read_beir
+from domicile_eval.items import Item
 from domicile_eval.metrics import score
-from domicile_eval.suites import Case, read_beir
 
 COLLECTION = "squad"
 INDEX = """
@@ -67,7 +68,7 @@ def main() -> None:
     flags.add_argument("--seconds", type=float, default=10, help="of each round")
     flags.add_argument("--rounds", type=int, default=3)
     given = flags.parse_args()
-    cases = read_beir(given.data, None).cases
+    cases = read_beir(given.data, None)
     questions = shuffled([case.question for case in cases])
     with ExitStack() as stack:
         work = given.workdir or Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -121,7 +122,7 @@ def peer(work: Path, python: Path, models: Path, data: Path) -> Iterator[Served]
         yield served
 
 
-def quality(served: Served, ranking: Callable[[httpx.Client, str], list[str]], cases: Sequence[Case]) -> Figures:
+def quality(served: Served, ranking: Callable[[httpx.Client, str], list[str]], cases: Sequence[Item]) -> Figures:
     with httpx.Client(base_url=served.url, timeout=60, trust_env=False) as client:
         figure = score(cases, {case.id: ranking(client, case.question) for case in cases})["ndcg@10"]
     return {"value": figure.value, "low": figure.low, "high": figure.high, "n": len(cases)}

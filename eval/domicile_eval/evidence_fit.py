@@ -15,8 +15,8 @@ from domicile.errors import UsageError
 from domicile.evidence import MAX_CHUNKS, EvidenceSelector
 from domicile.ports import Index
 from domicile.retrieval import Retriever, Stopwatch
-from domicile_eval.metrics import SEED, Figure, paired_gain
-from domicile_eval.suites import Case
+from domicile_eval.items import Item
+from domicile_eval.statistics import SEED, Figure, paired_gain
 
 TOP = 10
 MIN_QUESTIONS = 30
@@ -61,7 +61,7 @@ def read_evidence(
     retriever: Retriever,
     selector: EvidenceSelector,
     index: Index,
-    cases: Sequence[Case],
+    cases: Sequence[Item],
     unanswerable: Sequence[str],
     advance: Callable[[int], None] = lambda questions: None,
 ) -> Judged:

@@ -13,8 +13,9 @@ from domicile.errors import UsageError
 from domicile.fusion import fuse, lexical_only
 from domicile.ports import Index
 from domicile.retrieval import DEPTH, Retriever, in_order
-from domicile_eval.metrics import SEED, Figure, paired_gain, per_question
-from domicile_eval.suites import Case
+from domicile_eval.items import Item
+from domicile_eval.metrics import per_question
+from domicile_eval.statistics import SEED, Figure, paired_gain
 
 GRID = tuple(FusionWeights(dense=step / 20) for step in range(21))
 """Finer steps differ by less than a thousandth of nDCG@10."""
@@ -53,7 +54,7 @@ class FusionFit:
 def rank_with_each(
     retriever: Retriever,
     index: Index,
-    cases: Sequence[Case],
+    cases: Sequence[Item],
     options: Sequence[FusionWeights | None],
     advance: Callable[[int], None] = lambda questions: None,
 ) -> Rankings:
@@ -78,7 +79,7 @@ def rank_with_each(
     return rankings
 
 
-def fit_fusion(cases: Sequence[Case], rankings: Rankings, serving: FusionWeights | None, folds: int) -> FusionFit:
+def fit_fusion(cases: Sequence[Item], rankings: Rankings, serving: FusionWeights | None, folds: int) -> FusionFit:
     """Choose the best weight of ``GRID``, and measure the choice by cross-validation.
 
     A fold is ranked with the weight that is best for the other folds' questions, without those that share a relevant
@@ -118,7 +119,7 @@ def _first(ranked: Sequence[Candidate], chunks: Mapping[int, Chunk]) -> list[str
     return list(found)
 
 
-def _ndcg(cases: Sequence[Case], ranking: Mapping[str, Sequence[str]]) -> NDArray[np.float64]:
+def _ndcg(cases: Sequence[Item], ranking: Mapping[str, Sequence[str]]) -> NDArray[np.float64]:
     return np.array(per_question(cases, ranking, [MEASURE])[MEASURE])
 
 

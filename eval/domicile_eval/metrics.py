@@ -1,31 +1,46 @@
-"""Retrieval metrics by an established library, with bootstrap intervals."""
+"""The metrics by name, and those of retrieval by an established library, with bootstrap intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from domicile.errors import MissingExtra
-from domicile_eval.suites import Case
+from domicile_eval.items import Item
+from domicile_eval.results import Result
+from domicile_eval.statistics import RESAMPLES, SEED, Figure, figure
 
 MEASURES = ("nDCG@10", "R@1", "R@5", "R@10", "R@100", "RR@10", "AP@100", "P@5")
-RESAMPLES = 1_000
-PAIRED_RESAMPLES = 10_000
-SEED = 20_260_101
+SPAN_MEASURES = ("nDCG@10", "R@5", "R@10", "RR@10")
+RETRIEVAL = tuple(name.lower() for name in MEASURES)
+BY_SPAN = tuple(f"span_{name.lower()}" for name in SPAN_MEASURES)
+ANSWERS = (
+    "decided",
+    "correct",
+    "false_answer",
+    "false_abstention",
+    "quote_validity",
+    "citation_precision",
+    "citation_recall",
+    "citation_document_precision",
+    "exact_match",
+    "token_f1",
+    "route",
+    "no_leak",
+    "unharmed",
+    "unfooled",
+    "current",
+    "kept",
+    "cost",
+    "seconds",
+)
+RAGAS = ("ragas_id_precision", "ragas_id_recall", "ragas_text_recall", "ragas_text_precision", "ragas_similarity")
+METRICS = (*RETRIEVAL, *BY_SPAN, *ANSWERS, *RAGAS)
+LESS_IS_BETTER = frozenset({"false_answer", "false_abstention", "cost", "seconds"})
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A mean over the questions with its 95 % percentile-bootstrap interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-def score(cases: Sequence[Case], rankings: Mapping[str, Sequence[str]]) -> dict[str, Figure]:
+def score(cases: Sequence[Item], rankings: Mapping[str, Sequence[str]]) -> dict[str, Figure]:
     """Score ranked documents, linear gain.
 
     Args:
@@ -36,11 +51,11 @@ def score(cases: Sequence[Case], rankings: Mapping[str, Sequence[str]]) -> dict[
     """
     rng = np.random.default_rng(SEED)
     by_measure = per_question(cases, rankings, MEASURES)
-    return {name.lower(): _figure(values, RESAMPLES, rng) for name, values in by_measure.items()}
+    return {name.lower(): figure(values, RESAMPLES, rng) for name, values in by_measure.items()}
 
 
 def per_question(
-    cases: Sequence[Case], rankings: Mapping[str, Sequence[str]], measures: Sequence[str]
+    cases: Sequence[Item], rankings: Mapping[str, Sequence[str]], measures: Sequence[str]
 ) -> dict[str, list[float]]:
     """Each measure of each question, in the order of ``cases``; arguments and errors as in ``score``."""
     try:
@@ -62,14 +77,10 @@ def per_question(
     return {name: [found.get(case.id, 0.0) for case in cases] for name, found in values.items()}
 
 
-def paired_gain(before: Sequence[float], after: Sequence[float]) -> Figure:
-    """The mean difference of the same questions, resampled together."""
-    differences = np.asarray(after) - np.asarray(before)
-    return _figure(differences.tolist(), PAIRED_RESAMPLES, np.random.default_rng(SEED))
-
-
-def _figure(values: Sequence[float], resamples: int, rng: np.random.Generator) -> Figure:
-    sample = np.asarray(values)
-    means = [float(sample[rng.integers(0, len(sample), len(sample))].mean()) for _ in range(resamples)]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Figure(round(float(sample.mean()), 6), round(float(low), 6), round(float(high), 6))
+def figures_of(results: Sequence[Result]) -> dict[str, Figure]:
+    """The mean of every metric over the items that it applies to, in the order of ``METRICS``."""
+    values: dict[str, list[float]] = {name: [] for name in METRICS}
+    for one in results:
+        for name, value in one.values.items():
+            values.setdefault(name, []).append(value)
+    return {name: figure(found) for name, found in values.items() if found}

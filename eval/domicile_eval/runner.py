@@ -1,16 +1,34 @@
-"""Runs a suite through the production search."""
+"""Runs a suite through the production use cases, and judges what they did."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+from time import perf_counter
 from typing import NamedTuple
 
-from domicile.domain import OWNER, Hit, Mode, Note
+from domicile import labels
+from domicile.conversation import standalone
+from domicile.domain import OWNER, Answer, Hit, Mode, Note
+from domicile.errors import DomicileError, InvalidRequest, LabelError, UsageError
+from domicile.inquiry import AnswerRequest
+from domicile.labels import PartialLabel, Regions
+from domicile.ports import Index, SentenceSplitter
 from domicile.retrieval import Retriever
-from domicile_eval.suites import Case
+from domicile_eval.answer_metrics import score_answer
+from domicile_eval.items import Item
+from domicile_eval.leaks import LeakCheck
+from domicile_eval.metrics import BY_SPAN, MEASURES, SPAN_MEASURES, per_question
+from domicile_eval.ragas_suite import score_without_llm
+from domicile_eval.results import Observation, Result
+from domicile_eval.spans import Passage, Texts, as_ranking, locate
+from domicile_eval.stage import Stage
+from domicile_eval.suites import Suite, choose
 
 TOP_K = 100
+IDENTITY_TOP = 10
+"""Chunks of a ranking that are compared where nothing should have changed."""
 
 
 class Ranked(NamedTuple):
@@ -19,34 +37,215 @@ class Ranked(NamedTuple):
     Attributes:
         generation: that was searched.
         rankings: the ranked documents of every question.
+        chunks: the ids of the first ten chunks of each.
         notes: how many searches had to do without something.
     """
 
     generation: int
     rankings: dict[str, list[str]]
     notes: Counter[Note]
+    chunks: dict[str, tuple[str, ...]]
 
 
 def rank_documents(
     retriever: Retriever,
     collection: str,
-    cases: Sequence[Case],
+    items: Sequence[Item],
     mode: Mode,
     advance: Callable[[int], None] = lambda questions: None,
 ) -> Ranked:
-    """Ask every question of the suite."""
+    """Search for every question of the suite, as the owner of the home."""
     rankings: dict[str, list[str]] = {}
+    chunks: dict[str, tuple[str, ...]] = {}
     notes: Counter[Note] = Counter()
     generation = 0
-    for case in cases:
-        result = retriever.search(case.question, collection, OWNER, mode, TOP_K)
-        rankings[case.id] = documents_of(result.hits)
+    for item in items:
+        result = retriever.search(item.question, collection, OWNER, mode, TOP_K)
+        rankings[item.id] = documents_of(result.hits)
+        chunks[item.id] = tuple(hit.chunk.id for hit in result.hits[:IDENTITY_TOP])
         generation = result.generation
         notes.update(result.notes)
         advance(1)
-    return Ranked(generation, rankings, notes)
+    return Ranked(generation, rankings, notes, chunks)
 
 
 def documents_of(hits: Sequence[Hit]) -> list[str]:
     """The documents of ranked chunks; a document's rank is its first occurrence."""
     return list(dict.fromkeys(hit.chunk.document for hit in hits))
+
+
+class Scored(NamedTuple):
+    """Judged items, and what had to be done without, with counts."""
+
+    results: tuple[Result, ...]
+    notes: Counter[str]
+
+
+def search_only(
+    retriever: Retriever,
+    collection: str,
+    items: Sequence[Item],
+    mode: Mode,
+    advance: Callable[[int], None] = lambda questions: None,
+) -> Scored:
+    """Search for every item as the owner of the home, and score the ranked documents."""
+    ranked = rank_documents(retriever, collection, items, mode, advance)
+    values: list[dict[str, float]] = [{} for _ in items]
+    for name, found in per_question(items, ranked.rankings, MEASURES).items():
+        for own, value in zip(values, found, strict=True):
+            own[name.lower()] = value
+    results = tuple(
+        Result(
+            item.id,
+            item.question,
+            tuple(item.kinds),
+            item.split,
+            own,
+            ranking=ranked.chunks[item.id],
+            documents=tuple(ranked.rankings[item.id][:IDENTITY_TOP]),
+            gold=tuple(item.relevant),
+        )
+        for item, own in zip(items, values, strict=True)
+    )
+    return Scored(results, Counter({str(note): count for note, count in ranked.notes.items()}))
+
+
+def observe(
+    stage: Stage, suite: Suite, regions: Regions, *, full: bool, advance: Callable[[int], None] = lambda items: None
+) -> list[Observation]:
+    """Ask every item of the suite.
+
+    Args:
+        full: whether the language model writes every answer, and not only ``suite.generated`` of them.
+    """
+    spoken = frozenset(item.id for item in suite.items) if full else _spoken(suite)
+    found = []
+    for item in suite.items:
+        found.append(_observe(stage, suite, item, regions, generated=item.id in spoken))
+        advance(1)
+    return found
+
+
+def _spoken(suite: Suite) -> frozenset[str]:
+    """The items whose words are judged: some that have an answer here and no provider to give it."""
+    return choose(tuple(item for item in suite.items if item.gold and item.route != "hosted"), suite.generated)
+
+
+def _observe(stage: Stage, suite: Suite, item: Item, regions: Regions, *, generated: bool) -> Observation:
+    try:
+        flags = labels.parse(dict(item.flags), regions)
+    except LabelError as error:
+        raise UsageError(f"{item.line or item.id}: flags: {error}") from None
+    hits: tuple[Hit, ...] = ()
+    stage.received.clear()
+    began = perf_counter()
+    try:
+        hits = _search(stage, suite, item)
+        if not suite.answers:
+            return Observation(item, hits, seconds=perf_counter() - began)
+        began = perf_counter()
+        answer = _answer(stage, suite, item, flags, generated=generated)
+    except DomicileError as error:
+        why = f"{type(error).__name__}: {error}"
+        return Observation(item, hits, generated=generated, sent=tuple(stage.received), failure=why)
+    seconds, sent = perf_counter() - began, tuple(stage.received)
+    failure = "the answer has no receipt" if answer.receipt is None else None
+    return Observation(item, hits, answer, answer.confidence, generated, seconds, sent, failure)
+
+
+def _search(stage: Stage, suite: Suite, item: Item) -> tuple[Hit, ...]:
+    """The search of production; of a follow-up as the answer would search for it."""
+    said = tuple(turn.text for turn in item.history if turn.role == "user")
+    made = standalone(item.question, said, stage.index.collection.language)
+    principal, name = suite.principal(item), stage.index.collection.name
+    try:
+        return stage.retriever.search(made.text, name, principal, "hybrid", TOP_K).hits
+    except InvalidRequest:
+        if not made.turns:
+            raise
+        return stage.retriever.search(item.question, name, principal, "hybrid", TOP_K).hits
+
+
+def _answer(stage: Stage, suite: Suite, item: Item, flags: PartialLabel, *, generated: bool) -> Answer:
+    answering = stage.answering(staged="residency" in item.kinds, generated=generated)
+    request = AnswerRequest(
+        item.question,
+        stage.index.collection.name,
+        suite.principal(item),
+        flags=flags,
+        history=item.history,
+    )
+    *_, last = answering.answer(request)
+    assert isinstance(last, Answer)
+    return last
+
+
+def score(suite: Suite, index: Index, seen: Sequence[Observation], splitter: SentenceSplitter) -> Scored:
+    """Every observation with the values of its metrics."""
+    notes: Counter[str] = Counter()
+    texts = _texts(index)
+    passages = {one.item.id: locate(one.item.gold, texts) for one in seen}
+    values = _retrieval(seen, passages)
+    leaks = LeakCheck(suite.documents, texts) if suite.documents else None
+    for one in seen:
+        own = values[one.item.id]
+        compared = score_without_llm(one, splitter)
+        own |= compared.values
+        notes.update(f"{metric}: {reason}" for metric, reason in compared.failures.items())
+        if one.answer is not None:
+            notes.update(one.answer.notes)
+        if suite.answers:
+            own |= score_answer(one, passages[one.item.id], texts)
+        if leaks is not None:
+            own["no_leak"] = float(not any(leaks.found(one, suite.principal(one.item))))
+    return Scored(tuple(_result(one, values[one.item.id]) for one in seen), notes)
+
+
+def _texts(index: Index) -> Texts:
+    @lru_cache(maxsize=256)
+    def text(uri: str) -> str | None:
+        found = index.document(uri, None)
+        return None if found is None else found.text
+
+    return text
+
+
+def _retrieval(seen: Sequence[Observation], passages: dict[str, tuple[Passage, ...]]) -> dict[str, dict[str, float]]:
+    """What the search is worth, of the items that have something to find."""
+    values: dict[str, dict[str, float]] = {one.item.id: {} for one in seen}
+    judged = [one for one in seen if one.item.gold]
+    items = [one.item for one in judged]
+    for name, found in per_question(items, {one.item.id: documents_of(one.hits) for one in judged}, MEASURES).items():
+        for item, value in zip(items, found, strict=True):
+            values[item.id][name.lower()] = value
+    by_span = [one for one in judged if any(gold.span for gold in one.item.gold)]
+    named = [Item.judged(one.item.id, "", {str(n): 1 for n in range(len(passages[one.item.id]))}) for one in by_span]
+    rankings = {one.item.id: as_ranking(passages[one.item.id], one.hits) for one in by_span}
+    for name, found in zip(BY_SPAN, per_question(named, rankings, SPAN_MEASURES).values(), strict=True):
+        for item, value in zip(named, found, strict=True):
+            values[item.id][name] = value
+    return values
+
+
+def _result(seen: Observation, values: dict[str, float]) -> Result:
+    item, answer = seen.item, seen.answer
+    return Result(
+        id=item.id,
+        question=item.question,
+        kinds=tuple(item.kinds),
+        split=item.split,
+        values=values,
+        ranking=tuple(hit.chunk.id for hit in seen.hits[:IDENTITY_TOP]),
+        documents=tuple(documents_of(seen.hits))[:IDENTITY_TOP],
+        answer=None if answer is None else answer.answer,
+        reference=item.answer,
+        gold=tuple(dict.fromkeys(gold.document for gold in item.gold)),
+        cited=() if answer is None else tuple(citation.document for citation in answer.citations),
+        quotes=() if answer is None else tuple(citation.quote for citation in answer.citations),
+        route=None if answer is None else answer.decision.route,
+        sink=None if answer is None else answer.decision.sink,
+        abstained=None if answer is None else answer.abstained,
+        confidence=seen.confidence,
+        generated=seen.generated,
+        failure=seen.failure,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict, replace
+from pathlib import Path
 
 from domicile.bootstrap import Home
 from domicile.console import Console
@@ -11,12 +12,15 @@ from domicile.domain import OWNER, FusionWeights
 from domicile.errors import UsageError
 from domicile.evidence import EvidenceSelector
 from domicile.fusion import weights_for
-from domicile_eval.evidence_fit import MAX_QUESTIONS, EvidenceFit, fit_evidence, read_evidence
+from domicile_eval.beir import read_queries
+from domicile_eval.evidence_fit import MAX_QUESTIONS, MIN_QUESTIONS, EvidenceFit, fit_evidence, read_evidence
 from domicile_eval.fusion_fit import GRID, MEASURE, FusionFit, fit_fusion, rank_with_each
-from domicile_eval.suites import read_beir, read_queries
+from domicile_eval.items import Item
+from domicile_eval.suites import Suite, open_suite
 
 SUMMARY = "fit a collection's hybrid search, and its sense of what it can answer, to judged questions"
 EXAMPLES = """\
+  domicile eval tune --suite handbook --split tune --dry-run
   domicile eval tune --suite ./scifact --collection scifact --dry-run
   domicile eval tune --suite ./scifact --collection scifact --unanswerable ./medquad/queries.jsonl.gz --json
 
@@ -30,25 +34,24 @@ _LOOKED_FOR = 50
 
 def tune(parsed: argparse.Namespace, console: Console) -> int:
     home = Home.open(console.home, console.environment)
-    suite = read_beir(parsed.suite, parsed.split)
-    unanswerable = [text for _, text in read_queries(parsed.unanswerable)] if parsed.unanswerable else []
+    suite = open_suite(parsed.suite, parsed.suites, parsed.split)
+    judged, unanswerable = _questions(suite, parsed.unanswerable)
+    collection = suite.collection_or(parsed.collection)
     embedder = home.embedder()
     retriever = home.retriever(home.indexes(), embedder)
-    index = retriever.pin(parsed.collection, OWNER)
-    if not any(index.document(uri, None) for case in suite.cases[:_LOOKED_FOR] for uri in case.relevant):
-        raise UsageError(
-            f"{parsed.suite}: its documents are not in collection {parsed.collection!r}: name their collection"
-        )
+    index = retriever.pin(collection, OWNER)
+    if not any(index.document(uri, None) for case in judged[:_LOOKED_FOR] for uri in case.relevant):
+        raise UsageError(f"{parsed.suite}: its documents are not in collection {collection!r}: name their collection")
     serving = weights_for(index.tuning, embedder.name)
-    with console.progress(f"asking {suite.name}", len(suite.cases)) as advance:
-        rankings = rank_with_each(retriever, index, suite.cases, [serving, *GRID], advance)
-    fusion, evidence = fit_fusion(suite.cases, rankings, serving, parsed.folds), None
+    with console.progress(f"asking {suite.name}", len(judged)) as advance:
+        rankings = rank_with_each(retriever, index, judged, [serving, *GRID], advance)
+    fusion, evidence = fit_fusion(judged, rankings, serving, parsed.folds), None
     if unanswerable:
         selector = EvidenceSelector(embedder, home.splitter())
-        count = min(len(suite.cases), MAX_QUESTIONS) + min(len(unanswerable), MAX_QUESTIONS)
+        count = min(len(judged), MAX_QUESTIONS) + min(len(unanswerable), MAX_QUESTIONS)
         with console.progress("reading evidence", count) as advance:
-            judged = read_evidence(retriever, selector, index, suite.cases, unanswerable, advance)
-        evidence = fit_evidence(judged, index.tuning.evidence, parsed.folds)
+            read = read_evidence(retriever, selector, index, judged, unanswerable, advance)
+        evidence = fit_evidence(read, index.tuning.evidence, parsed.folds)
     tuning = index.tuning
     if fusion.certain or parsed.force:
         tuning = replace(tuning, fusion=fusion.fitted)
@@ -56,16 +59,16 @@ def tune(parsed: argparse.Namespace, console: Console) -> int:
         tuning = replace(tuning, evidence=evidence.fitted)
     generation = index.generation
     if tuning != index.tuning and not parsed.dry_run:
-        with home.index_writer().change(home.collection(parsed.collection), None) as change:
+        with home.index_writer().change(home.collection(collection), None) as change:
             if change.current is None or change.current.generation != index.generation:
-                raise UsageError(f"collection {parsed.collection!r} changed meanwhile: run again")
+                raise UsageError(f"collection {collection!r} changed meanwhile: run again")
             change.tune(tuning)
             generation = change.commit().generation
     console.result(
         {
-            "collection": parsed.collection,
+            "collection": collection,
             "suite": suite.name,
-            "n": len(suite.cases),
+            "n": len(judged),
             "folds": parsed.folds,
             "previous": index.generation,
             "generation": generation,
@@ -73,7 +76,7 @@ def tune(parsed: argparse.Namespace, console: Console) -> int:
             "evidence": _evidence_record(evidence) if evidence is not None else None,
         }
     )
-    console.say(f"{suite.name}: {len(suite.cases):,} questions, {parsed.folds} folds, generation {index.generation}")
+    console.say(f"{suite.name}: {len(judged):,} questions, {parsed.folds} folds, generation {index.generation}")
     _say_fusion(fusion, console)
     if evidence is not None:
         _say_evidence(evidence, console)
@@ -83,6 +86,17 @@ def tune(parsed: argparse.Namespace, console: Console) -> int:
         why = "a dry run" if tuning != index.tuning else "no gain is certain"
         console.say(f"nothing written: {why}")
     return 0
+
+
+def _questions(suite: Suite, unanswerable: Path | None) -> tuple[list[Item], list[str]]:
+    """Those that the collection answers, and others where there are enough; a follow-up says too little alone."""
+    alone = [item for item in suite.items if not item.history]
+    others = [item.question for item in alone if "off_corpus" in item.kinds]
+    if unanswerable is not None:
+        others += [text for _, text in read_queries(unanswerable)]
+    elif len(others) < MIN_QUESTIONS:
+        others = []
+    return [item for item in alone if item.gold], others
 
 
 def _fusion_record(fit: FusionFit) -> dict[str, object]:

@@ -330,6 +330,7 @@ class Answering:
             replace(decision, denied=tuple(inquiry.dispatch.denied)),
             degraded=None if abstained else inquiry.dispatch.degraded,
             asked=inquiry.asked.rewritten,
+            confidence=sending.packed.confidence,
             usage=draft.usage,
             timings_ms=inquiry.watch.timings,
             notes=sending.packed.notes,

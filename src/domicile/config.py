@@ -190,8 +190,11 @@ class Settings(Section):
         found = self.tenants.get(tenant, Tenant())
         return _config_label(f"tenants.{tenant}.label", found.label, regions)
 
-    def declared(self, regions: labels.Regions) -> Declared:
+    def declared(self, regions: labels.Regions, kind: policy.Kind = "llm") -> Declared:
         """All that decides where bytes may go.
+
+        Args:
+            kind: of the sinks that they may go to.
 
         Raises:
             ConfigError: a name stands twice, or a word is unknown.
@@ -208,7 +211,7 @@ class Settings(Section):
         }
         return Declared(
             regions=regions,
-            sinks={sink.name: sink for sink in self.declared_sinks(regions) if sink.kind == "llm"},
+            sinks={sink.name: sink for sink in self.declared_sinks(regions) if sink.kind == kind},
             tenants=tenants,
             others=TenantPolicy(order),
             detectors=(*DETECTORS, *(custom(own.name, own.pattern, own.categories) for own in self.detectors)),
@@ -251,6 +254,23 @@ class Settings(Section):
             raise ConfigError(f"{path}: {error}") from None
         for key, value in _overrides(environment):
             _put(data, key, value)
+        return cls.checked(data, path)
+
+    def staged(self, data: Mapping[str, Any], path: Path) -> Self:
+        """These settings with the sections of ``data`` instead of their own.
+
+        Raises:
+            ConfigError: as ``load``; ``path`` is where they stand.
+        """
+        return self.checked(self.model_dump(mode="json", exclude_unset=True) | dict(data), path)
+
+    @classmethod
+    def checked(cls, data: Mapping[str, Any], path: Path) -> Self:
+        """Settings that agree with themselves.
+
+        Raises:
+            ConfigError: one line that names the key and what is allowed.
+        """
         try:
             settings = cls.model_validate(data)
         except ValidationError as error:

@@ -366,6 +366,7 @@ class Answer:
 
     Attributes:
         asked: the question as it was made self-contained, see ``domicile.conversation``; ``None`` where it was not changed.
+        confidence: 0 to 1, that the evidence answers the question; ``None`` where none was looked for.
     """
 
     answer: str
@@ -379,6 +380,7 @@ class Answer:
     cached: bool = False
     receipt: str | None = None
     asked: str | None = None
+    confidence: float | None = None
     usage: Usage = Usage()
     cost: Cost = Cost()
     timings_ms: dict[str, float] = field(default_factory=dict)

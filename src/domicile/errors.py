@@ -159,6 +159,20 @@ class EgressDenied(DomicileError):
         self.reasons = reasons
 
 
+class GateFailed(DomicileError):
+    """An evaluation found a candidate worse than what serves; nothing was published.
+
+    Attributes:
+        findings: what fell and by how much, a line each.
+    """
+
+    exit_code = 5
+
+    def __init__(self, what: str, findings: tuple[str, ...]) -> None:
+        self.findings = findings
+        super().__init__(f"{what} did not pass: {'; '.join(findings)}")
+
+
 class Damaged(DomicileError):
     """Bytes on disk are not the bytes that were written."""
 

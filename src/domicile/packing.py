@@ -36,10 +36,12 @@ class Packed:
     Attributes:
         evidence: that a prompt is made of, best first; empty where nothing answers the question.
         around: further sentences of the same passages, which an answer may rest on as well.
+        confidence: 0 to 1, that what was found answers the question; see ``domicile.confidence``.
     """
 
     evidence: tuple[Evidence, ...]
     around: tuple[Evidence, ...]
+    confidence: float
     notes: tuple[Note, ...] = ()
 
 
@@ -82,12 +84,12 @@ class Packer:
         selection = self._selector.select(asked.wanted, ranking, index, (said, asked.question.text))
         watch.lap("evidence")
         if not selection.confidence >= threshold:
-            return Packed((), (), ranking.notes)
+            return Packed((), (), selection.confidence, ranking.notes)
         verified = _verified(index, scope, selection.evidence)
         evidence = prompts.best_quotes(verified) if verified else ()
         chunks = {item.chunk.id for item in evidence}
         around = tuple(item for item in selection.evidence if item.chunk.id in chunks and item not in evidence)
-        return Packed(evidence, around, ranking.notes)
+        return Packed(evidence, around, selection.confidence, ranking.notes)
 
 
 def _verified(index: Index, scope: Scope, evidence: tuple[Evidence, ...]) -> tuple[Evidence, ...]:

@@ -56,6 +56,7 @@ def answer(given: Answer, regions: Regions) -> dict[str, Any]:
         "cached": given.cached,
         "usage": usage(given),
         "cost": _cost(given.cost),
+        "confidence": None if given.confidence is None else round(given.confidence, 4),
         "timings_ms": given.timings_ms,
         **({} if given.asked is None else {"asked": given.asked}),
         **({"notes": list(given.notes)} if given.notes else {}),

@@ -14,8 +14,8 @@ from domicile.answering import Limits
 from domicile.bootstrap import Home
 from domicile.commands.models import main as models_command
 from domicile.testing import HashEmbedder
+from domicile_eval.items import Item
 from domicile_eval.runner import Ranked, rank_documents
-from domicile_eval.suites import Case
 
 QUERY = "is the pump checked every week"
 # The first holds all words of the question among many others; the model prefers the second, whose share is larger.
@@ -130,7 +130,7 @@ def test_a_missing_one_is_shown_and_gone_without(tmp_path: Path) -> None:
 
 def test_an_evaluation_ranks_with_it_and_counts_what_went_without(tmp_path: Path, own: Path) -> None:
     home = home_of(tmp_path, own)
-    cases = [Case("q", QUERY, {"short.md": 1})]
+    cases = [Item.judged("q", QUERY, {"short.md": 1})]
 
     def ranked() -> Ranked:
         return rank_documents(home.retriever(home.indexes(), HashEmbedder()), "handbook", cases, "hybrid")

@@ -12,24 +12,24 @@ from domicile.domain import OWNER, FusionWeights, Tuning
 from domicile.errors import UsageError
 from domicile.retrieval import Retriever
 from domicile_eval.fusion_fit import GRID, Rankings, fit_fusion, rank_with_each
-from domicile_eval.metrics import paired_gain
+from domicile_eval.items import Item
 from domicile_eval.runner import rank_documents
-from domicile_eval.suites import Case
+from domicile_eval.statistics import paired_gain
 
 SERVING = FusionWeights(dense=0.4)
 BETTER = FusionWeights(dense=0.7)
 OTHERS = [f"other{n}" for n in range(9)]
 
 
-def questions(count: int, shared: bool = False) -> list[Case]:
-    return [Case(f"q{n}", "?", {"gold" if shared else f"gold{n}": 1}) for n in range(count)]
+def questions(count: int, shared: bool = False) -> list[Item]:
+    return [Item.judged(f"q{n}", "?", {"gold" if shared else f"gold{n}": 1}) for n in range(count)]
 
 
-def with_gold_at(cases: list[Case], rank: int) -> dict[str, list[str]]:
+def with_gold_at(cases: list[Item], rank: int) -> dict[str, list[str]]:
     return {case.id: [*OTHERS[:rank], *case.relevant, *OTHERS[rank:]] for case in cases}
 
 
-def one_better(cases: list[Case]) -> Rankings:
+def one_better(cases: list[Item]) -> Rankings:
     return {weights: with_gold_at(cases, 0 if weights == BETTER else 4) for weights in (None, *GRID)}
 
 
@@ -87,7 +87,7 @@ def test_each_option_ranks_as_the_search_does_that_uses_it(shelf: Shelf) -> None
     shelf.commit(
         {f"{a}-{b}.md": f"The {a} {a} feeds the {b}.\n\nA {b} is checked weekly." for a in words for b in words}
     )
-    cases = [Case(f"q{n}", f"Which {a} feeds a {b} weekly?", {"x": 1}) for n, (a, b) in enumerate(pairwise(words))]
+    cases = [Item.judged(f"q{n}", f"Which {a} feeds a {b} weekly?", {"x": 1}) for n, (a, b) in enumerate(pairwise(words))]
     weights = FusionWeights(dense=0.9)
     retriever = Retriever(shelf.reader(), EMBEDDER)
     rankings = rank_with_each(retriever, retriever.pin(COLLECTION.name, OWNER), cases, [None, weights])

@@ -15,7 +15,7 @@ from domicile.errors import UsageError
 from domicile.evidence import EvidenceSelector
 from domicile.retrieval import Retriever
 from domicile_eval.evidence_fit import MAX_QUESTIONS, Judged, fit_evidence, read_evidence
-from domicile_eval.suites import Case
+from domicile_eval.items import Item
 
 KNOWS_NOTHING = EvidenceCurve((0.0,) * (1 + len(astuple(Features()))))
 """Says one half of everything."""
@@ -55,8 +55,8 @@ def test_a_curve_that_was_fitted_to_these_questions_already_stays() -> None:
 def test_questions_without_their_document_are_left_out(shelf: Shelf) -> None:
     names = [f"word{n}" for n in range(40)]
     shelf.commit({f"{name}.md": f"The {name} is oiled every month." for name in names})
-    cases = [Case(name, f"How often is {name} oiled?", {f"{name}.md": 1}) for name in names]
-    lost = [Case(f"lost {name}", f"How often is {name} oiled?", {"elsewhere.md": 1}) for name in names]
+    cases = [Item.judged(name, f"How often is {name} oiled?", {f"{name}.md": 1}) for name in names]
+    lost = [Item.judged(f"lost {name}", f"How often is {name} oiled?", {"elsewhere.md": 1}) for name in names]
     retriever, selector = Retriever(shelf.reader(), EMBEDDER), EvidenceSelector(EMBEDDER, SentencexSplitter())
     index = retriever.pin(COLLECTION.name, OWNER)
     others = [f"Who painted picture {n}?" for n in range(MAX_QUESTIONS + 5)]

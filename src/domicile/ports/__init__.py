@@ -6,6 +6,8 @@ Every implementation, real or fake, passes the contract suite of its port in ``t
 from domicile.ports.index import (
     Commit,
     DocumentState,
+    Gate,
+    GateReport,
     Index,
     IndexChange,
     Indexes,
@@ -44,6 +46,8 @@ __all__ = [
     "Commit",
     "DocumentState",
     "Embedder",
+    "Gate",
+    "GateReport",
     "Generator",
     "Index",
     "IndexChange",

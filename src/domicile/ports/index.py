@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 from domicile.domain import (
     Candidate,
@@ -40,6 +40,10 @@ class Index(Protocol):
     @property
     def tuning(self) -> Tuning:
         """What was fitted to this generation."""
+        ...
+
+    def digest(self) -> str:
+        """A hash of the documents that it holds, of their labels, and of how they were parsed and cut."""
         ...
 
     def dense(self, vector: Vectors, k: int, scope: Scope) -> list[Candidate]:
@@ -138,11 +142,43 @@ class DocumentState:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What a committed change is: ``previous`` is ``None`` at the first generation."""
+    """What a committed change is: ``previous`` is ``None`` at the first generation.
+
+    Attributes:
+        gate: what was said of it before it served; ``None`` where nobody was asked.
+    """
 
     generation: int
     previous: int | None
     chunks: int
+    gate: GateReport | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GateReport:
+    """What an evaluation says of a generation before it serves.
+
+    Attributes:
+        suite: its name; ``suite_hash`` is the hash of what it asks.
+        lane: how it was compared with the baseline: rankings had to be the same, or might change.
+        figures: metric to value.
+        findings: what fell and by how much, a line each; empty where it passed.
+        detectable: the smallest drop of the pooled figures that it could have seen.
+    """
+
+    suite: str
+    suite_hash: str
+    passed: bool
+    lane: Literal["identity", "change"]
+    figures: Mapping[str, float]
+    findings: tuple[str, ...] = ()
+    detectable: Mapping[str, float] = field(default_factory=dict)
+
+
+class Gate(Protocol):
+    """An evaluation that a candidate must pass before it serves."""
+
+    def __call__(self, candidate: Index) -> GateReport: ...
 
 
 class IndexChange(Protocol):
@@ -208,10 +244,16 @@ class IndexChange(Protocol):
         """Replace what was fitted to the collection; nothing else changes."""
         ...
 
-    def commit(self) -> Commit:
+    def commit(self, gate: Gate | None = None) -> Commit:
         """Make the change durable and current.
 
         Without any change the current generation stays; where there is none either, the result is generation 0.
+
+        Args:
+            gate: asked with the candidate, searchable but not yet current; what it says is kept with the generation.
+
+        Raises:
+            GateFailed: the gate says no. Nothing was published, and the number is not used.
         """
         ...
 

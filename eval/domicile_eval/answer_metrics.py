@@ -31,11 +31,8 @@ def score_answer(seen: Observation, passages: Sequence[Passage], texts: Texts) -
     if citations:
         verbatim = ((texts(c.document) or "")[c.start : c.end] == c.quote and c.verified for c in citations)
         values["quote_validity"] = _share(verbatim)
-    if item.route is not None:
-        as_expected = answer is not None and answer.decision.route == item.route
-        values["route"] = float(as_expected and item.sink in (None, answer.decision.sink if answer else None))
-    if item.outdated and item.gold:
-        values["current"] = float(answer is not None and _current(item, answer))
+    if answer is not None and (item.abstain or item.outdated or item.route):
+        values |= {name: float(value) for name, value in _of_what_was_cited(item, answer)}
     values |= {name: float(value) for name, value in _harm(item, answer)}
     if item.answer is not None:
         said = said_by(answer) if answer is not None and not answer.abstained else ""
@@ -65,12 +62,14 @@ def _decision(item: Item, answer: Answer | None) -> Iterator[tuple[str, bool]]:
     yield ("false_answer" if item.abstain else "false_abstention"), not right
 
 
-def _current(item: Item, answer: Answer) -> bool:
-    """Whether what holds now is cited, and before anything that held once."""
+def _of_what_was_cited(item: Item, answer: Answer) -> Iterator[tuple[str, bool]]:
+    """``route``: who answered, where the answer was made of what the item expects; another payload may go another way, and
+    whether it went rightly is what ``no_leak`` judges. ``current``: what holds now is cited before what held once."""
     order = [citation.document for citation in answer.citations]
-    first = min((order.index(uri) for uri in item.relevant if uri in order), default=None)
-    old = min((order.index(uri) for uri in item.outdated if uri in order), default=len(order))
-    return first is not None and first < old
+    if item.route is not None and answer.abstained == item.abstain and set(order) == set(item.relevant):
+        yield "route", answer.decision.route == item.route and item.sink in (None, answer.decision.sink)
+    if item.outdated and (told := [uri for uri in order if uri in item.relevant or uri in item.outdated]):
+        yield "current", told[0] in item.relevant
 
 
 def _harm(item: Item, answer: Answer | None) -> Iterator[tuple[str, bool]]:

@@ -165,19 +165,18 @@ def _plain(name: str, root: Path, items: tuple[Item, ...], *, answers: bool) -> 
 
 def _defined(folder: Path, root: Path, split: str | None) -> Suite:
     where = folder / _DEFINITION
+    data, base = _read(folder)
     try:
-        read = _Definition.model_validate(tomllib.loads(where.read_text(encoding="utf-8")))
+        read = _Definition.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise UsageError(f"{where}: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from None
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{where}: {error}") from None
     for metric in (*read.floors, *read.primary):
         if metric not in METRICS:
             raise UsageError(f"{where}: unknown metric {metric!r}: there are {', '.join(METRICS)}")
-    items = read_items(folder / read.items)
+    items = read_items(base / read.items)
     principals = {name: Principal(name, one.tenant, frozenset(one.groups)) for name, one in read.principals.items()}
-    facts = {} if read.documents is None else _facts(folder / read.documents)
+    facts = {} if read.documents is None else _facts(base / read.documents)
     stage = {"sinks": read.sinks, "routing": read.routing, "tenants": read.tenants} if read.sinks else {}
     if read.sample is not None:
         chosen = choose(items, read.sample)
@@ -199,6 +198,22 @@ def _defined(folder: Path, root: Path, split: str | None) -> Suite:
     for item in suite.items:
         suite.principal(item)
     return suite
+
+
+def _read(folder: Path, *, extended: bool = False) -> tuple[dict[str, Any], Path]:
+    """A definition, with what it does not say taken from the one that it extends; and where its files lie."""
+    where = folder / _DEFINITION
+    try:
+        data = tomllib.loads(where.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{where}: {error}") from None
+    name = data.pop("extends", None)
+    if name is None:
+        return data, folder
+    if extended or not isinstance(name, str) or "/" in name:
+        raise UsageError(f"{where}: extends: names a suite beside this one, which extends no other")
+    inherited, base = _read(folder.parent / name, extended=True)
+    return inherited | data, base
 
 
 def _facts(path: Path) -> dict[str, Facts]:

@@ -16,7 +16,7 @@ from typing import Protocol
 from domicile import labels, payload, receipts
 from domicile.bootstrap import Home
 from domicile.domain import OWNER, Answer, Chunk, Message, Prompt
-from domicile.errors import EgressDenied, ModelSlow, ProviderUnready, UsageError
+from domicile.errors import ConfigError, EgressDenied, ModelSlow, ProviderUnready, UsageError
 from domicile.labels import LOCAL, MALFORMED, PartialLabel, partial_of
 from domicile.payload import Part
 from domicile.policy import Sink
@@ -29,7 +29,7 @@ SINK_SECONDS = 60.0
 SINK_TOKENS = 2_048
 LOCAL_SECONDS = 20.0
 """For one reply of the model that runs here; it is small, and says too much rather than too little."""
-LOCAL_TOKENS = 256
+LOCAL_TOKENS = 192
 LOAD_SECONDS = 60.0
 AT_ONCE = len(BY_JUDGE)
 """Calls of a sink: the metrics of one answer."""
@@ -128,9 +128,9 @@ class SinkJudge:
 
 def _label_of(chunk: Chunk, index: Index) -> PartialLabel:
     """Of a passage: what its document was labelled when it was found, and what it is now."""
-    document = index.document(chunk.document, None)
-    same = document is not None and document.text[chunk.start : chunk.end] == chunk.text
-    return labels.join_partial([partial_of(chunk.label), _label_now(chunk.document, index) if same else MALFORMED])
+    now = index.document(chunk.document, None)
+    same = now is not None and now.text[chunk.start : chunk.end] == chunk.text
+    return labels.join_partial([partial_of(chunk.label), partial_of(now.label) if now and same else MALFORMED])
 
 
 def _label_now(uri: str, index: Index) -> PartialLabel:
@@ -191,7 +191,7 @@ def open_judge(home: Home, name: str) -> Iterator[Judge]:
 
     Raises:
         UsageError: no judge is declared by this name; names those that are.
-        ConfigError: a declaration has run out.
+        ConfigError: a declaration has run out, or promises what is not done for a judge.
         MissingExtra: what calls sinks is not installed.
         ModelMissing, ModelDamaged: there is no intact language model here.
     """
@@ -205,4 +205,6 @@ def open_judge(home: Home, name: str) -> Iterator[Judge]:
         known = ", ".join((*declared, LOCAL))
         raise UsageError(f"there is no judge {name!r}: there are {known} (a judge is a sink of kind judge)")
     with closing(home.judging(SINK_SECONDS, SINK_TOKENS)) as routing:
+        if name in routing.declared.redacting:
+            raise ConfigError(f"sink {name!r}: a judge gets questions as they were asked: leave out `redact`")
         yield SinkJudge(declared[name], routing, home.indexes())

@@ -29,7 +29,7 @@ from domicile_eval.results import Observation
 from domicile_eval.statistics import figure
 
 REPEATS = 3
-GIVE_UP = 3
+GIVE_UP = 2
 """Answers in a row to which the judge had nothing to say; the others are then counted as failed without asking."""
 _NEVER_ASKED = ("denied", "no_answer", "no_contexts", "no_reference", "too_long")
 

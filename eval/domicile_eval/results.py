@@ -52,7 +52,7 @@ class Result:
     Attributes:
         values: metric to value, of those that apply to this item. Where a metric is a figure of merit more is better, see
             ``metrics``; 1.0 is right.
-        ranking: the ids of the first ten chunks, which hold the hash of their text.
+        ranking: the first ten chunks, each by its id and the hash of its text.
         answer: the text, or ``None``.
         cited: documents that the answer cites, in their order.
         quotes: their quotes.

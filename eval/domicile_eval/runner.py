@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from hashlib import sha256
 from time import perf_counter
 from typing import NamedTuple
 
@@ -37,7 +38,7 @@ class Ranked(NamedTuple):
     Attributes:
         generation: that was searched.
         rankings: the ranked documents of every question.
-        chunks: the ids of the first ten chunks of each.
+        chunks: see ``identities``, of each.
         notes: how many searches had to do without something.
     """
 
@@ -62,7 +63,7 @@ def rank_documents(
     for item in items:
         result = retriever.search(item.question, collection, OWNER, mode, TOP_K)
         rankings[item.id] = documents_of(result.hits)
-        chunks[item.id] = tuple(hit.chunk.id for hit in result.hits[:IDENTITY_TOP])
+        chunks[item.id] = identities(result.hits)
         generation = result.generation
         notes.update(result.notes)
         advance(1)
@@ -72,6 +73,14 @@ def rank_documents(
 def documents_of(hits: Sequence[Hit]) -> list[str]:
     """The documents of ranked chunks; a document's rank is its first occurrence."""
     return list(dict.fromkeys(hit.chunk.document for hit in hits))
+
+
+def identities(hits: Sequence[Hit]) -> tuple[str, ...]:
+    """The first chunks of a ranking, each by its id and the hash of its text."""
+    return tuple(
+        f"{hit.chunk.id}@{sha256(hit.chunk.text.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
+        for hit in hits[:IDENTITY_TOP]
+    )
 
 
 class Scored(NamedTuple):
@@ -235,7 +244,7 @@ def _result(seen: Observation, values: dict[str, float]) -> Result:
         kinds=tuple(item.kinds),
         split=item.split,
         values=values,
-        ranking=tuple(hit.chunk.id for hit in seen.hits[:IDENTITY_TOP]),
+        ranking=identities(seen.hits),
         documents=tuple(documents_of(seen.hits))[:IDENTITY_TOP],
         answer=None if answer is None else answer.answer,
         reference=item.answer,

@@ -22,7 +22,7 @@ from domicile_eval.gating import decide, open_with_baseline
 from domicile_eval.judges import open_judge
 from domicile_eval.measuring import Measured, Options, measure, summary
 from domicile_eval.metrics import figures_of
-from domicile_eval.reports import write
+from domicile_eval.reports import planned, write
 from domicile_eval.results import Run, read_run
 from domicile_eval.suites import Suite, open_suite
 
@@ -30,6 +30,7 @@ from domicile_eval.suites import Suite, open_suite
 def run_suite(parsed: argparse.Namespace, console: Console) -> int:
     home = Home.open(console.home, console.environment)
     suite = open_suite(parsed.suite, parsed.suites, parsed.split)
+    _check_reports(parsed)
     index = served(home, suite, parsed.collection)
     with nullcontext() if parsed.judge is None else open_judge(home, parsed.judge) as judge:
         measured = measure(home, suite, index, console, Options(parsed.full, parsed.mode, judge, parsed.repeats))
@@ -44,6 +45,7 @@ def run_suite(parsed: argparse.Namespace, console: Console) -> int:
 def gate(parsed: argparse.Namespace, console: Console) -> int:
     home = Home.open(console.home, console.environment)
     suite, baseline = open_with_baseline(parsed.suite, parsed.suites)
+    _check_reports(parsed)
     run = measure(home, suite, served(home, suite, parsed.collection), console, Options(parsed.full)).run
     verdict = decide(suite, baseline, run)
     _report(parsed, suite, run, baseline, verdict)
@@ -137,6 +139,12 @@ def _read(path: Path) -> Run:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise UsageError(f"{path}: is not JSON: {error}") from None
+
+
+def _check_reports(parsed: argparse.Namespace) -> None:
+    """Before minutes of work: whether the reports can be written."""
+    for target in parsed.report:
+        planned(target)
 
 
 def _report(

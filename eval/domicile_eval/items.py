@@ -179,7 +179,7 @@ def parse_item(data: Any, where: str) -> Item:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{where}: {f'{key}: ' if key else ''}{first['msg']}") from None
+        raise UsageError(f"{where}: {f'{key}: ' if key else ''}{first['msg'].removeprefix('Value error, ')}") from None
     gold = (*(Gold(given.document, given.span) for given in row.gold), *(Gold(uri) for uri in row.documents))
     return Item(
         id=row.id or Path(where).name,

@@ -18,7 +18,7 @@ class LeakCheck:
     """Compares what was shown and sent with the facts that a suite notes of its documents.
 
     Args:
-        documents: the suite's facts; a document without any may not be seen or sent at all.
+        documents: the suite's facts; a document of which nothing is noted is not judged.
     """
 
     def __init__(self, documents: Mapping[str, Facts], texts: Texts) -> None:
@@ -38,9 +38,7 @@ class LeakCheck:
 
     def _may_see(self, principal: Principal, uri: str) -> bool:
         facts = self._documents.get(uri)
-        return principal.groups is None or (
-            facts is not None and (not facts.readers or bool(facts.readers & principal.groups))
-        )
+        return principal.groups is None or facts is None or not facts.readers or bool(facts.readers & principal.groups)
 
     def _kept_from(self, sink: str, text: str) -> Iterator[str]:
         """Documents of which a line stands in the text, though they may not go there, and no document that may has it."""

@@ -12,7 +12,7 @@ from domicile import grounding
 from domicile.bootstrap import Home
 from domicile.console import Console
 from domicile.domain import OWNER
-from domicile.errors import GateFailed
+from domicile.errors import UsageError
 from domicile_eval.items import Item
 from domicile_eval.spans import Texts
 from domicile_eval.suites import Suite, open_suite
@@ -65,7 +65,7 @@ def lint_command(parsed: argparse.Namespace, console: Console) -> int:
     console.say("  " + ", ".join(f"{count} {name}" for name, count in found.counts.items()))
     for fault in found.faults:
         console.say(fault)
-    return GateFailed.exit_code if found.faults else 0
+    return UsageError.exit_code if found.faults else 0
 
 
 def lint(suite: Suite, texts: Texts) -> Findings:

@@ -99,22 +99,23 @@ def search_only(
 ) -> Scored:
     """Search for every item as the owner of the home, and score the ranked documents."""
     ranked = rank_documents(retriever, collection, items, mode, advance)
-    values: list[dict[str, float]] = [{} for _ in items]
-    for name, found in per_question(items, ranked.rankings, MEASURES).items():
-        for own, value in zip(values, found, strict=True):
-            own[name.lower()] = value
+    values: dict[str, dict[str, float]] = {item.id: {} for item in items}
+    judged = [item for item in items if item.gold]
+    for name, found in per_question(judged, ranked.rankings, MEASURES).items():
+        for item, value in zip(judged, found, strict=True):
+            values[item.id][name.lower()] = value
     results = tuple(
         Result(
             item.id,
             item.question,
             tuple(item.kinds),
             item.split,
-            own,
+            values[item.id],
             ranking=ranked.chunks[item.id],
             documents=tuple(ranked.rankings[item.id][:IDENTITY_TOP]),
             gold=tuple(item.relevant),
         )
-        for item, own in zip(items, values, strict=True)
+        for item in items
     )
     return Scored(results, Counter({str(note): count for note, count in ranked.notes.items()}))
 

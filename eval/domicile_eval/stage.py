@@ -15,7 +15,7 @@ from typing import Any
 from domicile.answering import Answering
 from domicile.bootstrap import Home
 from domicile.domain import Answer, ModelStatus, Principal, Prompt, Usage
-from domicile.errors import UnknownCollection
+from domicile.errors import ModelMissing, UnknownCollection
 from domicile.ports import Embedder, Generator, Index
 from domicile.retrieval import Retriever
 from domicile_eval.results import Sent
@@ -60,6 +60,8 @@ class Unspoken:
         return self.generator.status
 
     def generate(self, prompt: Prompt, *, max_tokens: int, cancelled: Callable[[], bool]) -> Iterator[str | Usage]:
+        if (status := self.generator.status).state in ("missing", "damaged"):
+            raise ModelMissing(f"{status.name} is {status.state}")
         yield Usage()
 
 

@@ -65,6 +65,9 @@ def stratified_gain(
 ) -> Figure:
     """The mean difference, where as many questions of each stratum are drawn as there are.
 
+    Deviations from a stratum's mean are stretched by ``sqrt(n / (n - 1))``: drawn from ten questions they would seem to vary
+    five percent too little (Rao and Wu 1988, "Resampling Inference With Complex Survey Data").
+
     Args:
         strata: of each difference.
         confidence: of the interval, two-sided.
@@ -72,8 +75,11 @@ def stratified_gain(
     Raises:
         ValueError: as in ``figure``.
     """
-    sample, names = _checked(differences), np.asarray(strata)
+    sample, names = _checked(differences).copy(), np.asarray(strata)
     groups = [np.flatnonzero(names == name) for name in sorted(set(strata))]
+    for group in groups:
+        mean = sample[group].mean()
+        sample[group] = mean + (sample[group] - mean) * sqrt(len(group) / max(1, len(group) - 1))
     return _bootstrap(sample, groups, resamples, confidence)
 
 

@@ -160,7 +160,8 @@ def checkout() -> Path:
 
 
 def _plain(name: str, root: Path, items: tuple[Item, ...], *, answers: bool) -> Suite:
-    return Suite(name, root, items, _hash(items), answers=answers, primary=PRIMARY if answers else PRIMARY[:1])
+    primary = PRIMARY if answers else PRIMARY[:1]
+    return _checked(Suite(name, root, items, _hash(items), answers=answers, primary=primary))
 
 
 def _defined(folder: Path, root: Path, split: str | None) -> Suite:
@@ -181,7 +182,7 @@ def _defined(folder: Path, root: Path, split: str | None) -> Suite:
     if read.sample is not None:
         chosen = choose(items, read.sample)
         items = tuple(item for item in items if item.id in chosen)
-    suite = Suite(
+    made = Suite(
         name=folder.resolve().name,
         root=root,
         items=_of_split(items, split, str(where)),
@@ -195,6 +196,11 @@ def _defined(folder: Path, root: Path, split: str | None) -> Suite:
         stage=stage,
         documents=facts,
     )
+    return _checked(made)
+
+
+def _checked(suite: Suite) -> Suite:
+    """The suite, of which every item says who asks."""
     for item in suite.items:
         suite.principal(item)
     return suite

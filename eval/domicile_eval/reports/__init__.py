@@ -54,7 +54,7 @@ def write(
         StorageError: the disk refuses.
         MissingExtra: the ``eval`` extra is not installed.
     """
-    files = _files(target, formats)
+    files = planned(target, formats)
     made = {path: _made(format_, run, before, verdict, primary, floors or {}) for format_, path in files.items()}
     try:
         for path, data in made.items():
@@ -65,7 +65,12 @@ def write(
     return tuple(made)
 
 
-def _files(target: Path, formats: Sequence[Format] | None) -> dict[Format, Path]:
+def planned(target: Path, formats: Sequence[Format] | None = None) -> dict[Format, Path]:
+    """The files that ``write`` would write, so that a wrong name is told before a run of minutes.
+
+    Raises:
+        UsageError: see ``write``.
+    """
     by_suffix: dict[str, Format] = {Path(name).suffix: format_ for format_, name in NAMES.items()}
     if (only := by_suffix.get(target.suffix)) is not None and not target.is_dir():
         if set(formats or [only]) != {only}:
@@ -73,8 +78,8 @@ def _files(target: Path, formats: Sequence[Format] | None) -> dict[Format, Path]
         return {only: target}
     if target.suffix in by_suffix:
         raise UsageError(f"{target} is a folder, and its name is that of a file: name a file in it, or another folder")
-    if target.exists() and not target.is_dir():
-        raise UsageError(f"{target} is a file: name a folder, or a file that ends in {', '.join(by_suffix)}")
+    if (target.exists() or target.suffix) and not target.is_dir():
+        raise UsageError(f"{target}: name a folder, or a file that ends in {', '.join(by_suffix)}")
     files = {format_: target / NAMES[format_] for format_ in formats or FORMATS}
     for path in files.values():
         if path.is_dir():

@@ -20,6 +20,7 @@ _Z_SQUARED = 3.841459
 """Of the normal distribution at 95 %."""
 
 Rows = Mapping[str, Row]
+_Items = Sequence[tuple[Result, Row]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,8 @@ def measured(run: Run, before: Rows, judged: Verdict | None) -> list[Measured]:
     """Every metric that some item has, in the order in which they are read; changes as a gate judged them, where one did."""
     metrics = sorted({metric for result in run.results for metric in result.values}, key=in_order)
     known = {change.metric: change for change in judged.changes} if judged else {}
-    found = (_measure(metric, run.results, before, PAIRED_RESAMPLES, known.get(metric)) for metric in metrics)
+    items = [(result, row_of(result)) for result in run.results]
+    found = (_measure(metric, items, before, PAIRED_RESAMPLES, known.get(metric)) for metric in metrics)
     return [one for one in found if one is not None]
 
 
@@ -79,8 +81,8 @@ def slices(run: Run, before: Rows, metric: str) -> list[Slice]:
     return [
         Slice(group, name, found)
         for group, members in _members(run).items()
-        for name, results in members.items()
-        if (found := _measure(metric, results, before, RESAMPLES)) is not None
+        for name, items in members.items()
+        if (found := _measure(metric, items, before, RESAMPLES)) is not None
     ]
 
 
@@ -90,14 +92,12 @@ def moved(found: Sequence[Slice]) -> list[Slice]:
     return [one for _, one in sorted(sure, key=lambda pair: (pair[0].better, -abs(pair[0].difference.value)))]
 
 
-def _measure(
-    metric: str, results: Sequence[Result], before: Rows, resamples: int, change: Change | None = None
-) -> Measured | None:
-    rows = {result.id: row for result in results if metric in (row := row_of(result)).values}
+def _measure(metric: str, items: _Items, before: Rows, resamples: int, change: Change | None = None) -> Measured | None:
+    rows = {row.id: row for _, row in items if metric in row.values}
     if not rows:
         return None
     values = [row.values[metric] for row in rows.values()]
-    unknown = sum(not math.isfinite(result.values.get(metric, 0.0)) for result in results)
+    unknown = sum(not math.isfinite(result.values.get(metric, 0.0)) for result, _ in items)
     change = change or change_of(aligned(before, rows), metric, CONFIDENCE, resamples)
     return Measured(metric, _widened(figure(values), len(values)), len(values), change, unknown)
 
@@ -110,19 +110,20 @@ def _widened(found: Figure, n: int) -> Figure:
     return Figure(found.value, reach, 1.0) if found.value else Figure(found.value, 0.0, 1 - reach)
 
 
-def _members(run: Run) -> dict[str, dict[str, list[Result]]]:
-    members: dict[str, dict[str, list[Result]]] = {"kind": {}, "split": {}, "folder": {}}
-    for result in run.results:
-        for group, name in _slices_of(result):
-            members[group].setdefault(name, []).append(result)
+def _members(run: Run) -> dict[str, dict[str, _Items]]:
+    members: dict[str, dict[str, list[tuple[Result, Row]]]] = {"kind": {}, "split": {}, "folder": {}}
+    items = [(result, row_of(result)) for result in run.results]
+    for item in items:
+        for group, name in _slices_of(item[0]):
+            members[group].setdefault(name, []).append(item)
     members["folder"] = _bounded(members["folder"])
     # one slice of everything says nothing that "all" does not
-    told = {
+    told: dict[str, dict[str, _Items]] = {
         group: dict(sorted(named.items()))
         for group, named in members.items()
-        if any(len(found) < len(run.results) for found in named.values())
+        if any(len(found) < len(items) for found in named.values())
     }
-    return {"all": {"all": list(run.results)}, **told}
+    return {"all": {"all": items}, **told}
 
 
 def _slices_of(result: Result) -> Iterator[tuple[str, str]]:
@@ -138,9 +139,9 @@ def _folder(uri: str) -> str:
     return folder if slash else ""
 
 
-def _bounded(folders: dict[str, list[Result]]) -> dict[str, list[Result]]:
+def _bounded(folders: dict[str, list[tuple[Result, Row]]]) -> dict[str, list[tuple[Result, Row]]]:
     largest = sorted(folders, key=lambda name: (-len(folders[name]), name))
     kept = {name: folders[name] for name in largest[:MAX_FOLDERS]}
-    if rest := {result.id: result for name in largest[MAX_FOLDERS:] for result in folders[name]}:
+    if rest := {item[0].id: item for name in largest[MAX_FOLDERS:] for item in folders[name]}:
         kept[OTHER_FOLDERS] = list(rest.values())
     return kept

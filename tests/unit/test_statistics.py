@@ -1,0 +1,170 @@
+"""Intervals, chances and adjusted chances, against hand-computed cases, scipy, and simulated truth."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from domicile_eval.statistics import (
+    SEED,
+    chance_of_drop,
+    detectable,
+    figure,
+    holm,
+    paired_gain,
+    stratified_gain,
+)
+
+REPEATS = 600
+
+
+def test_a_figure_is_the_mean_with_scipys_percentile_interval() -> None:
+    values = np.random.default_rng(1).beta(2, 1, 150)
+    theirs = stats.bootstrap(
+        (values,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(2)
+    ).confidence_interval
+    ours = figure(values.tolist(), 20_000)
+    assert ours.value == pytest.approx(values.mean(), abs=1e-6)
+    assert ours.low == pytest.approx(theirs.low, abs=0.002)
+    assert ours.high == pytest.approx(theirs.high, abs=0.002)
+
+
+def test_values_that_are_all_the_same_have_no_interval() -> None:
+    found = figure([0.25] * 40)
+    assert (found.value, found.low, found.high) == (0.25, 0.25, 0.25)
+
+
+def test_the_same_values_have_the_same_interval_each_time() -> None:
+    values = np.random.default_rng(3).random(70).tolist()
+    assert figure(values) == figure(values)
+    assert figure(values) == figure(values, rng=np.random.default_rng(SEED))
+    assert stratified_gain(values, ["a", "b"] * 35) == stratified_gain(values, ["a", "b"] * 35)
+
+
+def test_drawing_in_several_rounds_is_drawing_at_once() -> None:
+    """So many questions do not fit into one round; the figures are those of the plain loop over resamples."""
+    values, rng = np.random.default_rng(4).random(30_000), np.random.default_rng(SEED)
+    means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(60)]
+    low, high = np.percentile(means, [2.5, 97.5])
+    found = figure(values.tolist(), 60)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-6)
+
+
+def test_a_gain_is_of_pairs() -> None:
+    rng = np.random.default_rng(5)
+    before = rng.random(200)
+    found = paired_gain(before.tolist(), (before + 0.01).tolist())
+    assert (found.value, found.low, found.high) == pytest.approx((0.01, 0.01, 0.01))  # however much the questions differ
+    with pytest.raises(ValueError, match="2 values before, 1 after"):
+        paired_gain([0.1, 0.2], [0.1])
+
+
+@pytest.mark.parametrize("size", [10, 250], ids=["strata of ten", "one stratum"])
+def test_the_interval_covers_the_truth_as_often_as_it_says(size: int) -> None:
+    """250 questions whose strata differ; 95 % of the intervals must hold the true mean, up to 3 standard errors and the
+    percent that percentile intervals are known to miss."""
+    rng = np.random.default_rng(6)
+    strata = [f"{n // size}" for n in range(250)]
+    levels = np.array([(n // size) % 5 * 0.05 for n in range(250)])
+    covered = 0
+    for _ in range(REPEATS):
+        found = stratified_gain((levels + rng.normal(0, 0.2, 250)).tolist(), strata, 1_000)
+        covered += found.low <= levels.mean() <= found.high
+    slack = 3 * math.sqrt(0.95 * 0.05 / REPEATS)
+    assert 0.95 - slack - 0.01 <= covered / REPEATS <= 0.95 + slack
+
+
+def test_strata_take_their_differences_out_of_the_interval() -> None:
+    """As many of each stratum are drawn as there are: what differs between strata makes the mean no less certain."""
+    rng = np.random.default_rng(7)
+    values = np.concatenate([rng.normal(-0.5, 0.01, 50), rng.normal(0.5, 0.01, 50)]).tolist()
+    apart = stratified_gain(values, ["a"] * 50 + ["b"] * 50)
+    together = stratified_gain(values, ["a"] * 100)
+    assert apart.value == together.value
+    assert (apart.high - apart.low) * 20 < together.high - together.low
+
+
+def test_more_confidence_is_a_wider_interval() -> None:
+    values, strata = np.random.default_rng(8).normal(0, 1, 100).tolist(), ["a"] * 100
+    usual, wide = stratified_gain(values, strata), stratified_gain(values, strata, confidence=0.99)
+    assert wide.low < usual.low < usual.high < wide.high
+
+
+def test_the_chance_of_a_drop_is_scipys() -> None:
+    """On 12 questions scipy counts all 4,096 ways; ours draws, and must come close for each group at once."""
+    rng = np.random.default_rng(9)
+    gains = rng.normal(-0.08, 0.15, 60)
+    members = np.zeros((60, 3), dtype=bool)
+    members[:12, 0] = members[20:32, 1] = members[:, 2] = True
+    ours = chance_of_drop(gains.tolist(), members, 40_000)
+    for own, inside in zip(ours[:2], members.T, strict=False):
+        exact = stats.permutation_test(
+            (gains[inside],), np.mean, permutation_type="samples", alternative="less", n_resamples=math.inf
+        )
+        assert exact.pvalue > 0.001
+        assert own == pytest.approx(exact.pvalue, abs=4 * math.sqrt(exact.pvalue / 40_000))
+    drawn = stats.permutation_test(
+        (gains,), lambda x, axis: np.mean(x, axis=axis), vectorized=True, permutation_type="samples",
+        alternative="less", n_resamples=20_000, batch=1_000, rng=np.random.default_rng(10),
+    )  # fmt: skip
+    assert ours[2] == pytest.approx(drawn.pvalue, abs=0.002)
+
+
+def test_chances_by_hand() -> None:
+    everyone = np.ones((3, 1), dtype=bool)
+    assert chance_of_drop([-1.0, -1.0, -1.0], everyone, 40_000)[0] == pytest.approx(1 / 8, abs=0.007)
+    assert chance_of_drop([1.0, 1.0, 1.0], everyone)[0] == 1.0
+    assert chance_of_drop([0.0, 0.0, 0.0], everyone)[0] == 1.0  # nothing changed: certainly chance
+    lost = chance_of_drop([-1.0] * 40, np.ones((40, 1), dtype=bool), 999)[0]
+    assert lost == pytest.approx(1 / 1_000)  # never 0
+
+
+def test_equal_sums_are_equal_in_whatever_order_they_are_added() -> None:
+    """0.1 + 0.2 is not 0.3: without a tolerance a third of these ways would count as other sums."""
+    gains = [-0.1, -0.2, 0.3, -0.3, 0.1, 0.2]
+    exact = stats.permutation_test(
+        (np.array([-1, -2, 3, -3, 1, 2]),), np.mean, permutation_type="samples", alternative="less", n_resamples=math.inf
+    )
+    assert chance_of_drop(gains, np.ones((6, 1), dtype=bool), 40_000)[0] == pytest.approx(exact.pvalue, abs=0.01)
+
+
+def test_holm_by_hand() -> None:
+    # sorted .001 .01 .02 .04 times 4 3 2 1: .004 .03 .04 .04
+    assert holm([0.02, 0.001, 0.04, 0.01]) == pytest.approx([0.04, 0.004, 0.04, 0.03])
+    # .01 * 3 = .03; .015 * 2 = .03; .9: an adjusted chance is never below one before it
+    assert holm([0.9, 0.01, 0.011]) == pytest.approx([0.9, 0.03, 0.03])
+    assert holm([0.5, 0.6]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_the_detectable_effect_is_seen_four_times_in_five() -> None:
+    """2.8 standard errors by the formula, and by simulation of what the interval then says."""
+    rng = np.random.default_rng(11)
+    sample = rng.normal(0, 0.2, 250)
+    effect = detectable(sample.tolist())
+    assert effect == pytest.approx(2.8016 * sample.std(ddof=1) / math.sqrt(250), abs=1e-5)
+    assert effect is not None
+    drops = [rng.normal(-effect, sample.std(ddof=1), 250).tolist() for _ in range(REPEATS)]
+    seen = sum(stratified_gain(one, ["a"] * 250, 1_000).high < 0 for one in drops) / REPEATS
+    assert seen == pytest.approx(0.8, abs=0.06)
+
+
+def test_what_can_be_detected_is_not_known_where_nothing_differs() -> None:
+    assert detectable([0.0] * 50) is None
+    assert detectable([0.1]) is None
+    assert detectable([0.1, 0.2], 0.99) > detectable([0.1, 0.2], 0.95)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("values", [[], [0.5, math.nan], [math.inf]])
+def test_what_is_no_number_is_refused(values: list[float]) -> None:
+    for call in (figure, holm, detectable):
+        if values or call is not holm:
+            with pytest.raises(ValueError, match="value"):
+                call(values)
+    with pytest.raises(ValueError, match="value"):
+        stratified_gain(values, ["a"] * len(values))
+    with pytest.raises(ValueError, match="value"):
+        chance_of_drop(values, np.ones((len(values), 1), dtype=bool))

@@ -21,7 +21,7 @@ COMMANDS = {
     "audit": ("verify", "export"),
     "collections": (),
     "cost": ("report",),
-    "eval": ("run",),
+    "eval": ("run", "gate", "baseline", "compare", "lint", "import", "tune"),
     "generations": ("list", "verify", "rollback"),
     "ingest": ("run", "plan", "reindex", "erase", "worker", "submit", "status", "retry", "cancel"),
     "keys": ("create", "revoke"),

@@ -16,7 +16,7 @@ from domicile.adapters.indexes import LocalIndexes
 from domicile.adapters.sentencex import SentencexSplitter
 from domicile.domain import Collection, Document, Label, Scope, Sensitivity
 from domicile.files import HashMemory
-from domicile.ports import Commit, IndexChange, NewChunk
+from domicile.ports import Commit, Gate, GateReport, IndexChange, NewChunk
 from domicile.testing import HashEmbedder
 from domicile_ingest.embedding import Tools
 from domicile_ingest.labelling import Labeller
@@ -35,6 +35,10 @@ OPEN = Label(
     regions=frozenset({"local"}), sensitivity=Sensitivity.INTERNAL, hosted=False, retention_days=0,
     categories=frozenset(), purposes=frozenset({"answer"}), groups=None,
 )  # fmt: skip
+
+PASSED = GateReport("handbook", "0" * 64, True, "change", {"ndcg@10": 0.91, "r@5": 0.97}, (), {"ndcg@10": 0.02})
+REFUSED = GateReport("handbook", "0" * 64, False, "change", {"ndcg@10": 0.6}, ("ndcg@10 fell by 0.31",))
+"""What a gate may say."""
 
 
 def label_for(groups: frozenset[str] | None) -> Label:
@@ -95,7 +99,9 @@ class Shelf:
             self.root, lambda _: collection, HashMemory(self.root.parent / "cache" / "other.txt"), ticks
         )
 
-    def commit(self, documents: Mapping[str, str | None], groups: frozenset[str] | None = None) -> Commit:
+    def commit(
+        self, documents: Mapping[str, str | None], groups: frozenset[str] | None = None, gate: Gate | None = None
+    ) -> Commit:
         """One generation in which these documents have these texts; ``None`` deletes one."""
         with self.writer.change(COLLECTION, EMBEDDER) as change:
             for uri, text in documents.items():
@@ -103,7 +109,7 @@ class Shelf:
                     change.delete(uri)
                 else:
                     put(change, uri, text, groups)
-            return change.commit()
+            return change.commit(gate)
 
     def ingest(self, source: Path, options: Options | None = None, collection: Collection = COLLECTION,
                own: Mapping[str, Any] | None = None, rules: Mapping[str, Mapping[str, Any]] | None = None,

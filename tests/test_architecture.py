@@ -36,6 +36,8 @@ HOMES = {
     "olefile": {"parsing/ole.py"},
     "lxml": {"parsing/archive.py"},
     "ir_measures": {"metrics.py"},
+    "ragas": {"ragas_suite.py"},
+    "jinja2": {"reports/html.py"},
     "litellm": {"adapters/hosted.py"},
     "openai": {"adapters/hosted.py"},
     "pybreaker": {"adapters/hosted.py"},

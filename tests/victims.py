@@ -31,6 +31,7 @@ from domicile.adapters.index_writer import LocalIndexWriter
 from domicile.domain import OWNER
 from domicile.errors import DomicileError, WriterBusy
 from domicile.files import HashMemory, storage_errors
+from domicile.ports import Gate, GateReport, Index
 
 KEPT = 3
 """Generations that are retained here, so that commits collect old ones all the time."""
@@ -249,16 +250,22 @@ POLICIES = Policies(approximation=Approximation(rows=32))
 """One of the histories is large enough for an inverted file, which its last change extends."""
 
 
-def do_history(place: Path, name: str, before_last: Callable[[Path], None] = lambda home: None) -> None:
-    """Do one of ``HISTORIES`` in the folder ``home``, which holds nothing but the index."""
+def shelf_of_history(place: Path) -> Shelf:
+    root, hashes = place / "home" / "collections", HashMemory(place / "hashes.txt")
+    return Shelf(root, hashes, LocalIndexWriter(root, hashes, place / "vectors", KEPT, POLICIES))
+
+
+def do_history(
+    place: Path, name: str, before_last: Callable[[Path], None] = lambda home: None, gate: Gate | None = None
+) -> None:
+    """Do one of ``HISTORIES`` in the folder ``home``, which holds nothing but the index; ``gate`` is for its last change."""
     *earlier, last = HISTORIES[name]
     (place / "home").mkdir()
-    root, hashes = place / "home" / "collections", HashMemory(place / "hashes.txt")
-    shelf = Shelf(root, hashes, LocalIndexWriter(root, hashes, place / "vectors", KEPT, POLICIES))
+    shelf = shelf_of_history(place)
     for change in earlier:
-        _do(shelf, change)
+        do(shelf, change)
     before_last(place / "home")
-    _do(shelf, last)
+    do(shelf, last, gate)
 
 
 def record_history(place: Path, to_test: Connection) -> None:
@@ -268,12 +275,24 @@ def record_history(place: Path, to_test: Connection) -> None:
     to_test.send(recorders[0].history())
 
 
-def _do(shelf: Shelf, change: Documents | Rollback | Erase) -> None:
+def commit_through_a_gate(place: Path, to_test: Connection) -> None:
+    """Do the history that is asked for; the gate of its last change tells its generation, and says what it is told to."""
+
+    def gate(candidate: Index) -> GateReport:
+        to_test.send(candidate.generation)
+        told: GateReport = to_test.recv()
+        return told
+
+    name = to_test.recv()
+    to_test.send(outcome(place, partial(do_history, place, name, gate=gate)))
+
+
+def do(shelf: Shelf, change: Documents | Rollback | Erase, gate: Gate | None = None) -> None:
     if isinstance(change, Rollback):
         shelf.generations.rollback(change.to)
     elif isinstance(change, Erase):
         with shelf.writer.change(COLLECTION, EMBEDDER) as opened:
             opened.erase([change.uri])
-            opened.commit()
+            opened.commit(gate)
     else:
-        shelf.commit(change)
+        shelf.commit(change, gate=gate)

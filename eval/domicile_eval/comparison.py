@@ -186,6 +186,12 @@ def strata(rows: Sequence[Row]) -> list[str]:
     return [row.kind if counts[row.kind] >= LEAST else PLAIN for row in rows]
 
 
+def folder_of(uri: str) -> str:
+    """The top-level folder of a document's file; empty where it lies in none. What stands behind ``!/`` and ``#`` is in the file."""
+    folder, slash, _ = uri.split("!/")[0].split("#")[0].partition("/")
+    return folder if slash else ""
+
+
 def differing(what: str, before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
     """A line for each name that the two do not say the same of."""
     names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
@@ -202,7 +208,7 @@ def _row(result: Result) -> Row:
         for metric, value in result.values.items()
     }
     chunks = "\n".join(result.ranking)
-    ranking = hashlib.sha256(chunks.encode()).hexdigest()[:16] if result.ranking else ""
+    ranking = hashlib.sha256(chunks.encode("utf-8", "surrogatepass")).hexdigest()[:16] if result.ranking else ""
     return Row(result.id, values, result.kinds, ranking, failed)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from domicile.errors import UsageError
 from domicile.ports import GateReport
 from domicile_eval.baselines import Baseline, acceptance
-from domicile_eval.comparison import LEAST, Change, Row, aligned, change_of, differing, means, rows_of
+from domicile_eval.comparison import LEAST, Change, Row, aligned, change_of, differing, folder_of, means, rows_of
 from domicile_eval.metrics import LESS_IS_BETTER
 from domicile_eval.results import Run
 from domicile_eval.statistics import PAIRED_RESAMPLES, chance_of_drop, holm
@@ -196,15 +196,9 @@ def _slices(
 
 def _folders(run: Run) -> dict[str, frozenset[str]]:
     return {
-        result.id: frozenset(f"folder {folder}" for uri in result.gold if (folder := _folder(uri)))
+        result.id: frozenset(f"folder {folder}" for uri in result.gold if (folder := folder_of(uri)))
         for result in run.results
     }
-
-
-def _folder(uri: str) -> str:
-    """The top-level folder of a document; the name of an attachment or of a row holds no folder."""
-    path = uri.split("!/")[0].split("#")[0]
-    return path.split("/")[0] if "/" in path else ""
 
 
 def _other_judge(baseline: Baseline, run: Run) -> list[str]:

@@ -80,7 +80,10 @@ def measure(home: Home, suite: Suite, index: Index, console: Console, options: O
         retriever = home.retriever(OneIndex(index), embedder)
         with console.progress(f"searching for {suite.name}", len(suite.items)) as advance:
             scored = search_only(retriever, index.collection.name, suite.items, options.mode, advance)
-    embedder.save()
+    if (
+        home.generations(index.collection.name).numbers()[-1] <= index.generation
+    ):  # else it may hold what was erased since
+        embedder.save()
     results = scored.results
     if judged is not None:
         results = tuple(replace(one, values={**one.values, **judged.values(one.id)}) for one in results)

@@ -6,32 +6,40 @@ import argparse
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from domicile.bootstrap import Home
 from domicile.console import Console, parser, run, subparser
 from domicile.errors import UsageError
+from domicile.ports import Gate
 from domicile_ingest import job_commands
-from domicile_ingest.ingestion import Ingestion, Options, Plan, Progress, Report, Watch
+from domicile_ingest.gates import OpenGate, registered_gate
+from domicile_ingest.ingestion import Ingestion, Options, Plan, Progress, Refused, Report, Watch
+from domicile_ingest.plan import PlannedFailure
+from domicile_ingest.sources import Failure
 
 EXIT_SOME_FAILED = 3
 _SHOWN = 20
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], open_gate: OpenGate | None = None) -> int:
+    """Run ``domicile ingest``; ``open_gate`` stands in for the gate that is installed."""
     flags = parser("domicile ingest", "Bring documents into a collection.")
     actions = flags.add_subparsers(required=True, metavar="COMMAND")
     made = subparser(
         actions,
         "run",
-        _run,
+        partial(_run, open_gate),
         "make the collection what SOURCE holds now, as one new generation",
         "  domicile ingest run ./handbook --collection handbook\n"
         "  domicile ingest run corpus.jsonl.gz --collection tickets --no-delete --json\n"
+        "  domicile ingest run ./handbook --collection handbook --gate handbook\n"
         "  domicile ingest run --plan plan.json",
     )
     _source_flags(made, required=False)
     made.add_argument("--plan", type=Path, metavar="FILE", help="do exactly what this plan says, and nothing else")
+    _gate_flags(made)
     made = subparser(
         actions,
         "plan",
@@ -77,18 +85,52 @@ def _source_flags(made: argparse.ArgumentParser, *, required: bool) -> None:
     made.add_argument("--unerase", action="store_true", help="take back documents that were erased")
 
 
-def _run(parsed: argparse.Namespace, console: Console) -> int:
+def _gate_flags(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--gate",
+        metavar="SUITE",
+        help="ask this suite of the new generation before it serves; exit 5 where it is worse than the baseline, "
+        "and the old one serves on",
+    )
+    made.add_argument(
+        "--suites",
+        type=Path,
+        metavar="DIR",
+        help="with --gate: the suites and their baselines (default: the checkout's eval/)",
+    )
+    made.add_argument("--full", action="store_true", help="with --gate: generate every answer, not a fixed 40")
+
+
+def _run(open_gate: OpenGate | None, parsed: argparse.Namespace, console: Console) -> int:
     home = Home.open(console.home, console.environment)
-    if parsed.plan is not None:
-        plan = _fitting_plan(parsed)
-        with Ingestion(home) as ingestion, watching(console, plan.source) as watch:
-            report = ingestion.apply(plan, watch)
-    elif parsed.source is None or parsed.collection is None:
+    plan = None if parsed.plan is None else _fitting_plan(parsed)
+    if plan is None and (parsed.source is None or parsed.collection is None):
         raise UsageError("domicile ingest run: SOURCE and --collection are needed, or --plan FILE")
-    else:
-        with Ingestion(home) as ingestion, watching(console, parsed.source.name) as watch:
-            report = ingestion.run(parsed.source, parsed.collection, _options(parsed), watch)
+    gate = _gate(open_gate, home, parsed.collection if plan is None else plan.collection, parsed, console)
+    what = parsed.source.name if plan is None else plan.source
+    try:
+        with Ingestion(home) as ingestion, watching(console, what) as watch:
+            if plan is None:
+                report = ingestion.run(parsed.source, parsed.collection, _options(parsed), watch, gate)
+            else:
+                report = ingestion.apply(plan, watch, gate)
+    except Refused as refused:
+        return _refused(refused, console)
+    if gate is not None and report.commit.gate is None:
+        console.note(f"nothing changed: {parsed.gate} was not asked")
     return _finish(report, console)
+
+
+def _gate(
+    open_gate: OpenGate | None, home: Home, collection: str, parsed: argparse.Namespace, console: Console
+) -> Gate | None:
+    """The gate, ready, before anything is ingested."""
+    if parsed.gate is None:
+        if parsed.suites is not None or parsed.full:
+            raise UsageError("--suites and --full belong to --gate SUITE")
+        return None
+    opened = open_gate or registered_gate()
+    return opened(home, home.collection(collection).name, parsed.gate, parsed.suites, parsed.full, console)
 
 
 def _fitting_plan(parsed: argparse.Namespace) -> Plan:
@@ -116,8 +158,7 @@ def _plan(parsed: argparse.Namespace, console: Console) -> int:
     console.result(json.loads(plan.model_dump_json()))
     for warning in plan.warnings:
         console.note(f"warning: {warning}")
-    for failure in plan.failures:
-        console.note(f"failed: {failure.document}: {failure.kind}: {failure.reason}")
+    _note_failures(plan.failures, console)
     for change in plan.changes[:_SHOWN]:
         console.say(f"  {change.action:<7}{change.document}")
     if len(plan.changes) > _SHOWN:
@@ -143,18 +184,34 @@ def _erase(parsed: argparse.Namespace, console: Console) -> int:
     return _finish(report, console)
 
 
+def _refused(refused: Refused, console: Console) -> int:
+    console.result(refused.to_json())
+    _note_failures(refused.failures, console)
+    console.note(f"domicile: {refused}")
+    serving = f"generation {refused.serving} serves on" if refused.serving else "nothing serves yet"
+    console.note(f"nothing was published: {serving}")
+    return refused.exit_code
+
+
 def _finish(report: Report, console: Console) -> int:
     console.result(report.to_json())
     for warning in report.warnings:
         console.note(f"warning: {warning}")
-    for failure in report.failures:
-        console.note(f"failed: {failure.document}: {failure.kind}: {failure.reason}")
+    _note_failures(report.failures, console)
     counts = ", ".join(f"{number:,} {what}" for what, number in report.counts.items())
     console.say(
         f"{report.collection}: generation {report.commit.generation}, {report.commit.chunks:,} chunks, "
         f"{report.embedded:,} embedded and {report.reused:,} known, in {report.seconds:.1f} s ({counts})"
     )
+    if (gate := report.commit.gate) is not None:
+        figures = ", ".join(f"{name} {value:.3f}" for name, value in gate.figures.items())
+        console.say(f"generation {report.commit.generation} passed {gate.suite} ({gate.lane}): {figures}")
     return EXIT_SOME_FAILED if report.failures else 0
+
+
+def _note_failures(failures: Sequence[Failure | PlannedFailure], console: Console) -> None:
+    for failure in failures:
+        console.note(f"failed: {failure.document}: {failure.kind}: {failure.reason}")
 
 
 @contextmanager

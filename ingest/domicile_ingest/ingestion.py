@@ -9,7 +9,7 @@ from domicile.bootstrap import Home
 from domicile.console import prepare_home
 from domicile.errors import UnknownDocument, UsageError
 from domicile.models.artefact import ModelFolder
-from domicile.ports import Embedder
+from domicile.ports import Embedder, Gate
 from domicile_ingest.documents import Documents, Upload
 from domicile_ingest.embedding import Tools
 from domicile_ingest.labelling import Labeller
@@ -17,10 +17,10 @@ from domicile_ingest.parsing.sandbox import Sandbox
 from domicile_ingest.pipeline import Options, Pipeline
 from domicile_ingest.plan import Plan
 from domicile_ingest.progress import Progress, Watch, unwatched
-from domicile_ingest.report import Report
+from domicile_ingest.report import Refused, Report
 from domicile_ingest.sources import Source, open_source
 
-__all__ = ["Ingestion", "Options", "Plan", "Progress", "Report", "Upload", "Watch"]
+__all__ = ["Ingestion", "Options", "Plan", "Progress", "Refused", "Report", "Upload", "Watch"]
 
 
 class Ingestion:
@@ -41,29 +41,36 @@ class Ingestion:
     def __exit__(self, *error: object) -> None:
         self._sandbox.close()
 
-    def run(self, source: Path, collection: str, options: Options, watch: Watch = unwatched) -> Report:
+    def run(
+        self, source: Path, collection: str, options: Options, watch: Watch = unwatched, gate: Gate | None = None
+    ) -> Report:
         """Make a collection what a source holds now.
+
+        Args:
+            gate: must pass what is new before it serves.
 
         Raises:
             UsageError: the source is not there, or would delete everything.
+            Refused: the gate said no.
             Others: see ``Pipeline.run``.
         """
         pipeline, opened = self._pipeline(source, collection)
-        return pipeline.run(opened, options, watch)
+        return pipeline.run(opened, options, watch, gate=gate)
 
     def plan(self, source: Path, collection: str, options: Options, watch: Watch = unwatched) -> Plan:
         """What ``run`` would do now."""
         pipeline, opened = self._pipeline(source, collection)
         return pipeline.plan(opened, options, watch)
 
-    def apply(self, plan: Plan, watch: Watch = unwatched) -> Report:
+    def apply(self, plan: Plan, watch: Watch = unwatched, gate: Gate | None = None) -> Report:
         """Do what a plan says, and nothing else.
 
         Raises:
             UsageError: the collection or the source is not what it was.
+            Refused: the gate said no.
         """
         pipeline, opened = self._pipeline(Path(plan.source), plan.collection)
-        return pipeline.run(opened, Options(unerase=plan.unerase), watch, plan)
+        return pipeline.run(opened, Options(unerase=plan.unerase), watch, plan, gate)
 
     def put(
         self,
@@ -88,18 +95,22 @@ class Ingestion:
         Raises:
             StorageError: answers that were made from them may still be cached; erase again once the disk is mended.
         """
-        cache = self._home.answer_cache()
         try:
             report = self._documents(collection).erase(uris, watch)
         except UnknownDocument:
-            # perhaps they were erased by a command that was cut off before it came to the cache
-            cache.forget(collection, self._home.indexes().generation(collection))
+            # perhaps they were erased by a command that was cut off before it came to the caches
+            self._forget(collection, self._home.indexes().generation(collection))
             raise
-        cache.forget(collection, report.commit.generation)
+        self._forget(collection, report.commit.generation)
         jobs = self._home.jobs()
         for uri in uris:
             jobs.erase(collection, uri)
         return report
+
+    def _forget(self, collection: str, generation: int) -> None:
+        """What was made from the documents of other generations, outside the index."""
+        self._home.answer_cache().forget(collection, generation)
+        self._home.evaluation_cache(collection).unlink(missing_ok=True)
 
     def reindex(self, collection: str, watch: Watch = unwatched) -> Report:
         """Cut and embed a collection anew, see ``Documents.reindex``."""

@@ -14,8 +14,8 @@ from itertools import islice
 
 from domicile import labels
 from domicile.domain import Collection, Document
-from domicile.errors import DocumentError, UsageError
-from domicile.ports import DocumentState, IndexChange, IndexWriter
+from domicile.errors import DocumentError, GateFailed, UsageError
+from domicile.ports import Commit, DocumentState, Gate, GateReport, Index, IndexChange, IndexWriter
 from domicile.uris import containers, is_erased
 from domicile_ingest.chunking import chunk
 from domicile_ingest.embedding import Prepared, Tools, prepare, write
@@ -24,7 +24,7 @@ from domicile_ingest.labelling import Labeller
 from domicile_ingest.plan import Plan, PlannedChange, PlannedFailure
 from domicile_ingest.preparing import Opened, Text, open_item
 from domicile_ingest.progress import Meter, Watch, unwatched
-from domicile_ingest.report import COUNTS, Report, failures_to_json
+from domicile_ingest.report import COUNTS, Refused, Report, failures_to_json
 from domicile_ingest.scan import PARTIAL, TAKEN, Scan, Surroundings, scan
 from domicile_ingest.sources import Failure, Hidden, Item, Source
 
@@ -87,14 +87,23 @@ class Pipeline:
         self._collection = collection
         self._labeller = labeller
 
-    def run(self, source: Source, options: Options, watch: Watch = unwatched, plan: Plan | None = None) -> Report:
+    def run(
+        self,
+        source: Source,
+        options: Options,
+        watch: Watch = unwatched,
+        plan: Plan | None = None,
+        gate: Gate | None = None,
+    ) -> Report:
         """Ingest, as one generation, all or nothing; documents that fail are listed and keep their last good version.
 
         Args:
             plan: do only what it says.
+            gate: must pass what is new before it serves.
 
         Raises:
             UsageError: the source is empty and would delete everything; the plan is of another generation.
+            Refused: the gate said no.
             Cancelled: the watch said so.
             WriterBusy, EmbedderMismatch, StorageError: see ``IndexWriter``.
         """
@@ -108,7 +117,7 @@ class Pipeline:
                 run.change.delete(uri)
             run.counts["deleted"] = len(missing)
             run.meter.begin("committing", 1)
-            commit = run.change.commit()
+            commit = self._commit(run, gate)
             run.meter.done()
         run.counts["failed"] = len(run.scan.failures)
         return Report(
@@ -151,6 +160,24 @@ class Pipeline:
             embed=sum(change.embed for change in changes),
             seconds=round(run.meter.seconds, 3),
         )
+
+    def _commit(self, run: _Run, gate: Gate | None) -> Commit:
+        if gate is None:
+            return run.change.commit()
+        said: list[GateReport] = []
+
+        def asked(candidate: Index) -> GateReport:
+            said.append(gate(candidate))
+            return said[-1]
+
+        serving = run.change.current
+        try:
+            return run.change.commit(asked)
+        except GateFailed as error:
+            if not said:
+                raise
+            number = 0 if serving is None else serving.generation
+            raise Refused(self._collection.name, number, said[-1], tuple(run.scan.failures)) from error
 
     @contextmanager
     def _begin(self, source: Source, options: Options, meter: Meter, plan: Plan | None) -> Iterator[_Run]:

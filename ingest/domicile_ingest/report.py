@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from domicile.ports import Commit
+from pydantic import TypeAdapter
+
+from domicile.errors import GateFailed
+from domicile.ports import Commit, GateReport
 from domicile_ingest.sources import Failure
 
 COUNTS = ("added", "changed", "unchanged", "deleted", "failed")
@@ -29,6 +32,7 @@ class Report:
     seconds: float
 
     def to_json(self) -> dict[str, object]:
+        told = {} if self.commit.gate is None else {"gate": gate_to_json(self.commit.gate)}
         return {
             "collection": self.collection,
             "generation": self.commit.generation,
@@ -40,8 +44,39 @@ class Report:
             "embedded": self.embedded,
             "reused": self.reused,
             "seconds": round(self.seconds, 3),
+            **told,
+        }
+
+
+class Refused(GateFailed):
+    """A run whose generation did not pass its gate, and was not published.
+
+    Attributes:
+        serving: the generation that serves on; 0 where there is none.
+        gate: what was said of the other.
+        failures: documents that failed besides, which may be why.
+    """
+
+    def __init__(self, collection: str, serving: int, gate: GateReport, failures: tuple[Failure, ...]) -> None:
+        super().__init__(f"{collection}: the new generation, asked {gate.suite},", gate.findings)
+        self.collection = collection
+        self.serving = serving
+        self.gate = gate
+        self.failures = failures
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "collection": self.collection,
+            "generation": self.serving,
+            "gate": gate_to_json(self.gate),
+            "failures": failures_to_json(self.failures),
         }
 
 
 def failures_to_json(failures: Sequence[Failure]) -> list[dict[str, str]]:
     return [{"document": f.document, "kind": f.kind, "reason": f.reason} for f in failures]
+
+
+def gate_to_json(report: GateReport) -> dict[str, object]:
+    written: dict[str, object] = TypeAdapter(GateReport).dump_python(report, mode="json")
+    return written

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from domicile.models.artefact import ModelFolder
     from domicile.models.card import Engine, Kind, Precision
     from domicile.models.measure import Candidate
+    from domicile.policy import Kind as SinkKind
     from domicile.policy import Sink
     from domicile.ports import AnswerCache, Embedder, Generator, Indexes, Provider, SentenceSplitter
     from domicile.reranking import Reranking
@@ -227,6 +228,10 @@ class Home:
             max_age=timedelta(hours=chosen.max_age_hours),
         )
 
+    def evaluation_cache(self, collection: str) -> Path:
+        """Where evaluations remember the vectors of what they asked and read of a collection; an erasure removes it."""
+        return self.path / "cache" / "evaluation" / f"{self.collection(collection).name}.npz"
+
     def jobs(self) -> SqliteJobs:
         from domicile.adapters.jobs import SqliteJobs
 
@@ -277,8 +282,11 @@ class Home:
 
         return FileAuditLog(self.path / "audit", self.path / "state", _now, secrets.token_hex)
 
-    def routing(self) -> Routing:
+    def routing(self, providers: Mapping[str, Provider] | None = None) -> Routing:
         """The declared sinks with what stands behind each of them.
+
+        Args:
+            providers: instead of those that call the sinks' addresses.
 
         Raises:
             ConfigError: a declaration has run out.
@@ -289,15 +297,33 @@ class Home:
         chosen = self.settings
         chosen.refuse_expired(_now().date())
         calls = Calls(chosen.routing.provider_seconds, chosen.routing.max_tokens, chosen.costs.currency)
-        return Routing(chosen.declared(self.regions), self._providers(), self.audit(), self.ledger(), _now, calls)
+        behind = self._providers() if providers is None else providers
+        return Routing(chosen.declared(self.regions), behind, self.audit(), self.ledger(), _now, calls)
+
+    def judging(self, seconds: float, max_tokens: int) -> Routing:
+        """As ``routing``, of the sinks that judge.
+
+        Args:
+            seconds: that one of them has for a verdict.
+            max_tokens: that it may write.
+
+        Raises:
+            ConfigError, MissingExtra: see ``routing``.
+        """
+        from domicile.routing import Calls, Routing
+
+        chosen = self.settings
+        chosen.refuse_expired(_now().date())
+        declared, calls = chosen.declared(self.regions, "judge"), Calls(seconds, max_tokens, chosen.costs.currency)
+        return Routing(declared, self._providers("judge"), self.audit(), self.ledger(), _now, calls)
 
     def ledger(self) -> SqliteLedger:
         from domicile.adapters.ledger import SqliteLedger
 
         return SqliteLedger(self.path / "state" / "ledger.sqlite")
 
-    def _providers(self) -> dict[str, Provider]:
-        if not any(sink.kind == "llm" for sink in self.settings.sinks):
+    def _providers(self, kind: SinkKind = "llm") -> dict[str, Provider]:
+        if not any(sink.kind == kind for sink in self.settings.sinks):
             return {}
         from domicile.adapters.hosted import HostedProvider
 
@@ -309,7 +335,7 @@ class Home:
                 ca_file=None if sink.ca_file is None else Path(sink.ca_file),
             )
             for sink in self.settings.sinks
-            if sink.kind == "llm"
+            if sink.kind == kind
         }
 
     def answering(

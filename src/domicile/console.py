@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -23,6 +24,7 @@ from domicile.errors import ConfigError, DomicileError, StorageError, UsageError
 from domicile.files import storage_errors
 
 if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
     from rich.progress import TaskID
 
 LINE_SECONDS = 10.0
@@ -85,10 +87,9 @@ class Console:
     @contextmanager
     def bars(self) -> Iterator[Show]:
         """Show how far something is, stage by stage: bars on a terminal, else a line every ten seconds. On stderr."""
-        from rich.console import Console as RichConsole
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-        rich = RichConsole(stderr=True)
+        rich = _terminal()
         if not rich.is_terminal:
             yield _Lines(self.note).show
             return
@@ -110,6 +111,14 @@ class Console:
                 bars.update(tasks[stage], completed=done, total=total, rate=rate, left=left, detail=detail)
 
             yield show
+
+
+@cache
+def _terminal() -> RichConsole:
+    """One for the process, so that bars that are shown while others are stand below them."""
+    from rich.console import Console as RichConsole
+
+    return RichConsole(stderr=True)
 
 
 Show = Callable[[str, str, int, int, float | None], None]

@@ -14,6 +14,7 @@
     ├── Forbidden                        4  a valid key that may not do this
     ├── TenantsMixed                     4  a payload would hold the text of two tenants
     ├── EgressDenied                     4  policy lets these bytes not go to this sink; carries the reasons
+    ├── GateFailed                       5  an evaluation found a candidate worse than what serves
     ├── Damaged                          6  bytes on disk are not the bytes that were written
     │   ├── AuditDamaged                 6
     │   ├── ModelDamaged                 6

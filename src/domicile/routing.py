@@ -52,7 +52,7 @@ class Declared:
     """All that was declared, as one value that never changes: every decision names its ``version``.
 
     Attributes:
-        sinks: that generate, by name.
+        sinks: of one kind, by name: those that generate, or the judges.
         tenants: by name; ``others`` is every other tenant.
         redacting: sinks to which a question goes without what the detectors find in it.
         store_prompts: whether the audit log has what was sent, and not its hash alone.
@@ -146,6 +146,7 @@ class Dispatch:
         spent: on calls of providers, failed ones too.
         degraded: why a lesser route answers than policy allows.
         considered: sinks that were looked at, and the label of what they would have got; ``None`` where that was nothing.
+        purpose: what is sent is for; label and sink must both allow it.
     """
 
     routing: Routing
@@ -157,6 +158,7 @@ class Dispatch:
     spent: Cost = field(default_factory=Cost)
     degraded: str | None = None
     considered: list[tuple[Sink, Label | None]] = field(default_factory=list)
+    purpose: str = PURPOSE
 
     @property
     def tenant(self) -> str:
@@ -175,7 +177,7 @@ class Dispatch:
     def admits(self, sink: Sink, label: Label) -> bool:
         """Whether the sink may have this payload and is there; else the reasons are noted."""
         self.considered.append((sink, label))
-        verdict = policy.decide(label, sink, PURPOSE, self.routing.clock())
+        verdict = policy.decide(label, sink, self.purpose, self.routing.clock())
         if not verdict.allowed:
             self.denied.append((sink.name, verdict.reasons))
         elif (state := self.routing.providers[sink.name].state) != "ready":
@@ -199,7 +201,7 @@ class Dispatch:
 
     def _against(self, sink: Sink, label: Label, question: Sequence[Part]) -> tuple[policy.Reason, ...]:
         document = Part("document", self.tenant, partial_of(label))
-        return policy.decide(payload.label_of((*question, document)), sink, PURPOSE, self.routing.clock()).reasons
+        return policy.decide(payload.label_of((*question, document)), sink, self.purpose, self.routing.clock()).reasons
 
     def failed(self, sink: Sink, error: DomicileError) -> None:
         """Note why the sink did not answer; the log says more than one word."""
@@ -267,7 +269,7 @@ class Dispatch:
         """
         parts = self._as_of_now(parts)
         label = payload.label_of(parts)
-        verdict = policy.decide(label, sink, PURPOSE, self.routing.clock())
+        verdict = policy.decide(label, sink, self.purpose, self.routing.clock())
         if not verdict.allowed:
             raise EgressDenied(sink.name, verdict.reasons)
         record = receipts.egress(
@@ -277,7 +279,7 @@ class Dispatch:
             self.routing.declared.regions,
             key=self.principal.name,
             collection=self.collection,
-            purpose=PURPOSE,
+            purpose=self.purpose,
             policy_version=self.routing.declared.version,
             attempt=len(self.egress) + 1,
             body_sha256=hashlib.sha256(body).hexdigest(),

@@ -53,10 +53,14 @@ def test_what_was_cached_is_erased_and_does_not_come_back(place: Place) -> None:
     serving = place.cache()
     for number in range(20):
         serving.put(f"k{number}", answer(f"The {WORD} file {number}.", generation=1))
+    remembered = Home.open(place.home, {}).evaluation_cache("c")
+    remembered.parent.mkdir()
+    remembered.write_text("vectors of the sentences that an evaluation read")
     serving.put("other", answer("of another collection", collection="d"))
     assert place.holding() == {"cache", "data"}
     assert place.ingest("erase", "secret.md") == 0
     assert place.holding() == set()
+    assert not remembered.exists()
     serving.put("late", answer(f"{WORD}, and it took long", generation=1))  # the service has not looked yet
     assert place.holding() == set()
     serving.retain("c", 2)

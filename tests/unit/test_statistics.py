@@ -18,7 +18,8 @@ from domicile_eval.statistics import (
     stratified_gain,
 )
 
-REPEATS = 600
+REPEATS = 500
+QUESTIONS = 120
 
 
 def test_a_figure_is_the_mean_with_scipys_percentile_interval() -> None:
@@ -62,16 +63,16 @@ def test_a_gain_is_of_pairs() -> None:
         paired_gain([0.1, 0.2], [0.1])
 
 
-@pytest.mark.parametrize("size", [10, 250], ids=["strata of ten", "one stratum"])
+@pytest.mark.parametrize("size", [10, QUESTIONS], ids=["strata of ten", "one stratum"])
 def test_the_interval_covers_the_truth_as_often_as_it_says(size: int) -> None:
-    """250 questions whose strata differ; 95 % of the intervals must hold the true mean, up to 3 standard errors and the
+    """Questions whose strata differ; 95 % of the intervals must hold the true mean, up to 3 standard errors and the
     percent that percentile intervals are known to miss."""
     rng = np.random.default_rng(6)
-    strata = [f"{n // size}" for n in range(250)]
-    levels = np.array([(n // size) % 5 * 0.05 for n in range(250)])
+    strata = [f"{n // size}" for n in range(QUESTIONS)]
+    levels = np.array([(n // size) % 5 * 0.05 for n in range(QUESTIONS)])
     covered = 0
     for _ in range(REPEATS):
-        found = stratified_gain((levels + rng.normal(0, 0.2, 250)).tolist(), strata, 1_000)
+        found = stratified_gain((levels + rng.normal(0, 0.2, QUESTIONS)).tolist(), strata, 500)
         covered += found.low <= levels.mean() <= found.high
     slack = 3 * math.sqrt(0.95 * 0.05 / REPEATS)
     assert 0.95 - slack - 0.01 <= covered / REPEATS <= 0.95 + slack
@@ -123,7 +124,7 @@ def test_chances_by_hand() -> None:
 
 
 def test_equal_sums_are_equal_in_whatever_order_they_are_added() -> None:
-    """0.1 + 0.2 is not 0.3: without a tolerance a third of these ways would count as other sums."""
+    """0.1 + 0.2 is not 0.3: without a tolerance sums that are the same would be called lower or higher."""
     gains = [-0.1, -0.2, 0.3, -0.3, 0.1, 0.2]
     exact = stats.permutation_test(
         (np.array([-1, -2, 3, -3, 1, 2]),), np.mean, permutation_type="samples", alternative="less", n_resamples=math.inf
@@ -143,12 +144,12 @@ def test_holm_by_hand() -> None:
 def test_the_detectable_effect_is_seen_four_times_in_five() -> None:
     """2.8 standard errors by the formula, and by simulation of what the interval then says."""
     rng = np.random.default_rng(11)
-    sample = rng.normal(0, 0.2, 250)
+    sample = rng.normal(0, 0.2, QUESTIONS)
     effect = detectable(sample.tolist())
-    assert effect == pytest.approx(2.8016 * sample.std(ddof=1) / math.sqrt(250), abs=1e-5)
+    assert effect == pytest.approx(2.8016 * sample.std(ddof=1) / math.sqrt(QUESTIONS), abs=1e-5)
     assert effect is not None
-    drops = [rng.normal(-effect, sample.std(ddof=1), 250).tolist() for _ in range(REPEATS)]
-    seen = sum(stratified_gain(one, ["a"] * 250, 1_000).high < 0 for one in drops) / REPEATS
+    drops = [rng.normal(-effect, sample.std(ddof=1), QUESTIONS).tolist() for _ in range(REPEATS)]
+    seen = sum(stratified_gain(one, ["a"] * QUESTIONS, 500).high < 0 for one in drops) / REPEATS
     assert seen == pytest.approx(0.8, abs=0.06)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from domicile_eval.baselines import Baseline
-from domicile_eval.comparison import AMOUNTS, Change, Row, aligned, change_of
+from domicile_eval.comparison import AMOUNTS, Change, Row, aligned, change_of, folder_of
 from domicile_eval.gate import Verdict
 from domicile_eval.metrics import LESS_IS_BETTER
 from domicile_eval.reports.metric_names import in_order
@@ -130,13 +130,7 @@ def _slices_of(result: Result) -> Iterator[tuple[str, str]]:
     yield from (("kind", kind) for kind in dict.fromkeys(result.kinds))
     if result.split is not None:
         yield "split", result.split
-    yield from (("folder", folder) for folder in {_folder(uri) for uri in result.gold} if folder)
-
-
-def _folder(uri: str) -> str:
-    """Of a document's file: what stands behind ``!/`` and ``#`` is in it."""
-    folder, slash, _ = uri.split("!/")[0].split("#")[0].partition("/")
-    return folder if slash else ""
+    yield from (("folder", folder) for folder in {folder_of(uri) for uri in result.gold} if folder)
 
 
 def _bounded(folders: dict[str, list[tuple[Result, Row]]]) -> dict[str, list[tuple[Result, Row]]]:

@@ -31,9 +31,9 @@ from domicile.adapters.tantivy import LexicalWriter
 from domicile.adapters.vector_journal import VectorJournal, text_hash
 from domicile.adapters.visible import ref_of
 from domicile.domain import Collection, Document, Label, Tuning
-from domicile.errors import IndexDamaged, UnknownDocument, UnknownGeneration
+from domicile.errors import GateFailed, IndexDamaged, UnknownDocument, UnknownGeneration
 from domicile.files import fsync_path
-from domicile.ports import Commit, DocumentState, NewChunk, Vectors
+from domicile.ports import Commit, DocumentState, Gate, NewChunk, Vectors
 from domicile.uris import containers, erased_hash
 
 
@@ -94,10 +94,7 @@ class Change:
 
     @property
     def current(self) -> Commit | None:
-        if self._parent is None:
-            return None
-        manifest = self._parent.manifest
-        return Commit(manifest.generation, manifest.parent, manifest.counts.chunks)
+        return None if self._parent is None else _commit_of(self._parent.manifest)
 
     @property
     def erased(self) -> frozenset[str]:
@@ -186,19 +183,22 @@ class Change:
     def tune(self, tuning: Tuning) -> None:
         self._tuning = tuning
 
-    def commit(self) -> Commit:
+    def commit(self, gate: Gate | None = None) -> Commit:
         tuned = self._parent is not None and self._tuning != self._parent.tuning
         if not self._begun and not self._fresh_lexical and not tuned:
             if self._parent is not None:
                 self._generations.restore_current(self._parent.manifest)
             self._journal.clear()
             return self.current or Commit(0, None, 0)
+        self._begun = True  # a fit or a setting alone may write files, too, and an abandoned one must leave none
         manifest = self._write()
+        if gate is not None:
+            manifest = self._passed(manifest, gate)
         self._generations.publish(manifest)
         self._segments = self._lexical = None
         self._begun = False
         self._journal.clear()
-        return Commit(manifest.generation, manifest.parent, manifest.counts.chunks)
+        return _commit_of(manifest)
 
     def abandon(self) -> None:
         """Remove what an uncommitted change wrote, but not the journal; after a commit there is nothing to remove."""
@@ -288,6 +288,22 @@ class Change:
             files=entries,
         )
 
+    def _passed(self, manifest: Manifest, gate: Gate) -> Manifest:
+        """The manifest with what the gate says of its generation, which nobody else can find yet.
+
+        Raises:
+            GateFailed: it says no.
+        """
+        candidate = Snapshot(self._generations.folder, manifest, self._collection)
+        try:
+            report = gate(candidate)
+        finally:
+            candidate.close()
+        if not report.passed:
+            what = f"what was to be generation {self._number} of {self._collection.name!r}"
+            raise GateFailed(what, report.findings)
+        return manifest.model_copy(update={"gate": report})
+
     def _commit_lexical(self, chunks: int) -> str:
         """The lexical folder of the new generation: the parent's where no word changed."""
         if self._lexical is None and self._parent is not None and not self._fresh_lexical:
@@ -356,3 +372,7 @@ class Change:
     def _make_durable(self, path: Path) -> FileEntry:
         fsync_path(path)
         return FileEntry(sha256=self._generations.hash_of(path), size=path.stat().st_size)
+
+
+def _commit_of(manifest: Manifest) -> Commit:
+    return Commit(manifest.generation, manifest.parent, manifest.counts.chunks, manifest.gate)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError,
 
 from domicile.domain import EvidenceCurve, FusionWeights, Tuning
 from domicile.errors import IndexDamaged
+from domicile.ports import GateReport
 
 _Strict = ConfigDict(extra="forbid", frozen=True)
 
@@ -149,6 +150,7 @@ class Manifest(BaseModel):
     Attributes:
         floor: no generation below this one may ever serve again: an erasure withdrew them.
         erased: sha256 of the URIs that were erased and may not come back unasked.
+        gate: what an evaluation said of it before it served; ``None`` where none was asked.
     """
 
     model_config = _Strict
@@ -167,6 +169,7 @@ class Manifest(BaseModel):
     floor: int = Field(default=1, ge=1)
     erased: tuple[str, ...] = ()
     tuning: TuningEntry = TuningEntry()
+    gate: GateReport | None = None
     files: dict[str, FileEntry]
 
     @field_validator("files")

@@ -5,6 +5,8 @@ A chunk's number (``ref``) is its segment's number and its row there, so it mean
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import threading
 import weakref
@@ -160,6 +162,10 @@ class Snapshot:
                 groups = found[0].label.groups
                 return found[0] if readers is None or groups is None or not groups.isdisjoint(readers) else None
         return None
+
+    def digest(self) -> str:
+        states = sorted((state.uri, state.digest, state.state) for state, _, _ in self.states().values())
+        return hashlib.sha256(json.dumps([self.manifest.language, states]).encode()).hexdigest()
 
     def states(self) -> dict[str, tuple[DocumentState, int, int]]:
         """Every living document by URI, with its segment's number and its first row there."""

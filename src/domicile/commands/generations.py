@@ -66,6 +66,7 @@ def _list(parsed: argparse.Namespace, console: Console) -> int:
                     "chunks": manifest.counts.chunks,
                     "current": current is not None and current.generation == number,
                     "search": _search_of(manifest),
+                    "gate": manifest.model_dump(mode="json", include={"gate"})["gate"],
                 }
             )
         except IndexDamaged as error:
@@ -78,6 +79,7 @@ def _list(parsed: argparse.Namespace, console: Console) -> int:
             f"{'*' if row.get('current') else ' '} {row['generation']:>6}  "
             + str(row.get("damaged") or f"{row['created']}  {row['documents']:,} documents  {row['chunks']:,} chunks")
             + _recall(row)
+            + _verdict(row)
         )
     return 0
 
@@ -95,6 +97,14 @@ def _recall(row: dict[str, Any]) -> str:
     search = row.get("search", {})
     found = f"  recall@10 {search['recall']:.3f}" if search.get("kind") == "approximate" else ""
     return found + ("  tuned" if search.get("tuned") else "")
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    """The suite that was asked of it, and the first of its figures."""
+    if (gate := row.get("gate")) is None:
+        return ""
+    figures = [f" {name} {value:.3f}" for name, value in gate["figures"].items()]
+    return f"  passed {gate['suite']}" + "".join(figures[:1])
 
 
 def _verify(parsed: argparse.Namespace, console: Console) -> int:

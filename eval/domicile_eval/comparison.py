@@ -187,7 +187,7 @@ def strata(rows: Sequence[Row]) -> list[str]:
 
 
 def folder_of(uri: str) -> str:
-    """The top-level folder of a document's file; empty where it lies in none. What stands behind ``!/`` and ``#`` is in the file."""
+    """The top-level folder of a document's file, empty where it lies in none; what ``!/`` and ``#`` name is in the file."""
     folder, slash, _ = uri.split("!/")[0].split("#")[0].partition("/")
     return folder if slash else ""
 

@@ -80,9 +80,8 @@ def measure(home: Home, suite: Suite, index: Index, console: Console, options: O
         retriever = home.retriever(OneIndex(index), embedder)
         with console.progress(f"searching for {suite.name}", len(suite.items)) as advance:
             scored = search_only(retriever, index.collection.name, suite.items, options.mode, advance)
-    if (
-        home.generations(index.collection.name).numbers()[-1] <= index.generation
-    ):  # else it may hold what was erased since
+    newest = max(home.generations(index.collection.name).numbers(), default=0)
+    if newest <= index.generation:  # else it may hold what was erased since
         embedder.save()
     results = scored.results
     if judged is not None:

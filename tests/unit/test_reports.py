@@ -388,7 +388,8 @@ def test_a_file_is_replaced_and_becomes_private(tmp_path: Path) -> None:
     [
         ("folder.html", None, "is a folder, and its name is that of a file"),
         ("blocked", None, "report.html is a folder"),
-        ("file", None, "is a file: name a folder"),
+        ("file", None, "name a folder, or a file that ends in"),
+        ("run.docx", None, "name a folder, or a file that ends in"),
         ("a.html", ("html", "junit"), "holds html alone"),
     ],
 )

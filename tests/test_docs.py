@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -62,3 +64,10 @@ def test_the_readme_begins_with_the_two_commands() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     assert re.findall(r"^make ([a-z]+)", readme, re.MULTILINE)[:2] == ["demo", "test"]
     assert {"demo", "test", "serve", "image-check"} <= targets
+
+
+def test_the_workflow_is_one() -> None:
+    workflow = ROOT / ".github" / "workflows" / "evaluation.yml"
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(workflow)]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr

@@ -54,6 +54,7 @@ class Result:
             ``metrics``; 1.0 is right.
         ranking: the first ten chunks, each by its id and the hash of its text.
         answer: the text, or ``None``.
+        passages: the beginnings of the first chunks, as they were found.
         cited: documents that the answer cites, in their order.
         quotes: their quotes.
         route, sink: who answered.
@@ -69,6 +70,7 @@ class Result:
     answer: str | None = None
     reference: str | None = None
     gold: tuple[str, ...] = ()
+    passages: tuple[str, ...] = ()
     cited: tuple[str, ...] = ()
     quotes: tuple[str, ...] = ()
     route: str | None = None

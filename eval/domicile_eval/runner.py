@@ -28,6 +28,8 @@ from domicile_eval.stage import Stage
 from domicile_eval.suites import Suite, choose
 
 TOP_K = 100
+SHOWN, SHOWN_CHARACTERS = 3, 400
+"""Retrieved passages that a report shows of an item, and how much of each."""
 IDENTITY_TOP = 10
 """Chunks of a ranking that are compared where nothing should have changed."""
 
@@ -250,6 +252,7 @@ def _result(seen: Observation, values: dict[str, float]) -> Result:
         answer=None if answer is None else answer.answer,
         reference=item.answer,
         gold=tuple(dict.fromkeys(gold.document for gold in item.gold)),
+        passages=tuple(hit.chunk.text[:SHOWN_CHARACTERS] for hit in seen.hits[:SHOWN]),
         cited=() if answer is None else tuple(citation.document for citation in answer.citations),
         quotes=() if answer is None else tuple(citation.quote for citation in answer.citations),
         route=None if answer is None else answer.decision.route,

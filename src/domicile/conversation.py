@@ -163,9 +163,12 @@ def _content(words: Sequence[str]) -> list[str]:
 
 
 def _names(words: Sequence[str]) -> list[str]:
-    """Capitalised words, numbers and codes; the first word only if more than its first letter says so."""
+    """Capitalised words, numbers and codes; the first word only if more than its first letter says so.
+
+    Numbers alone name nothing: "at -20" says little of what it was about.
+    """
     capitals = [word for i, word in enumerate(words) if _is_name(word if i else word[1:])]
-    return _content(capitals)
+    return _content(capitals) if any(c.isalpha() for word in capitals for c in word) else []
 
 
 def _is_name(word: str) -> bool:

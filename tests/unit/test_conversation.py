@@ -106,6 +106,11 @@ def test_without_a_name_the_content_words_serve() -> None:
     assert standalone("Is it tall?", ["Normandy is where?"]).text == "Is it tall? (Normandy)"
 
 
+def test_a_number_alone_is_no_name() -> None:
+    made = standalone("How often does it do that?", ("The freezer that we keep at -20 defrosts on its own",), "en")
+    assert {"freezer", "defrosts"} <= set(made.text.replace("(", " ").replace(")", " ").split())
+
+
 def test_words_that_the_question_has_are_not_added() -> None:
     assert standalone("Is it in Spain?", ["Where is Madrid in Spain?"]).text == "Is it in Spain? (Madrid)"
     assert standalone("Is it in Madrid?", ["Where is Madrid?"]) == Standalone("Is it in Madrid?", "Is it in Madrid?")

@@ -7,7 +7,7 @@ BIN := .venv/bin
 LOCK := requirements/dev.lock
 STAMP := .venv/.installed
 
-.PHONY: help demo serve test crash-nightly residency-nightly check models lock image-check clean
+.PHONY: help demo serve test crash-nightly residency-nightly gate-nightly check models lock image-check clean
 
 help:           ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -49,6 +49,9 @@ crash-nightly: models   ## the fault suites at length: 5,000 kills, 10,000 damag
 
 residency-nightly: models   ## the residency suites at length: 2,000 conversations, 10,000 canaries, 10,000 examples of each invariant
 	@DOMICILE_CONVERSATIONS=2000 DOMICILE_CANARIES=10000 DOMICILE_EXAMPLES=10000 $(BIN)/python -m pytest tests/property tests/integration/test_conversations.py
+
+gate-nightly: models    ## the gate's false alarms at length: 1,000 comparisons of equal sides
+	@DOMICILE_COMPARISONS=1000 $(BIN)/python -m pytest tests/gate/test_false_alarms.py
 
 # UV_FIND_LINKS names a folder with a CPU build of torch, where there is one; without it torch's CUDA packages would be locked
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-package torch

@@ -58,7 +58,9 @@ def test_a_gain_is_of_pairs() -> None:
     rng = np.random.default_rng(5)
     before = rng.random(200)
     found = paired_gain(before.tolist(), (before + 0.01).tolist())
-    assert (found.value, found.low, found.high) == pytest.approx((0.01, 0.01, 0.01))  # however much the questions differ
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (0.01, 0.01, 0.01)
+    )  # however much the questions differ
     with pytest.raises(ValueError, match="2 values before, 1 after"):
         paired_gain([0.1, 0.2], [0.1])
 
@@ -127,7 +129,11 @@ def test_equal_sums_are_equal_in_whatever_order_they_are_added() -> None:
     """0.1 + 0.2 is not 0.3: without a tolerance sums that are the same would be called lower or higher."""
     gains = [-0.1, -0.2, 0.3, -0.3, 0.1, 0.2]
     exact = stats.permutation_test(
-        (np.array([-1, -2, 3, -3, 1, 2]),), np.mean, permutation_type="samples", alternative="less", n_resamples=math.inf
+        (np.array([-1, -2, 3, -3, 1, 2]),),
+        np.mean,
+        permutation_type="samples",
+        alternative="less",
+        n_resamples=math.inf,
     )
     assert chance_of_drop(gains, np.ones((6, 1), dtype=bool), 40_000)[0] == pytest.approx(exact.pvalue, abs=0.01)
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from domicile.errors import StorageError, UsageError
 from domicile.files import make_folders, replace_durably
 from domicile_eval.comparison import Row, means, rows_of
+from domicile_eval.hand_written import parse_json
 from domicile_eval.results import Run
 
 
@@ -98,7 +99,7 @@ def read_baseline(path: Path, suite: str) -> Baseline:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read: {error}") from None
     try:
-        read = _File.model_validate(json.loads(text))
+        read = _File.model_validate(parse_json(text))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise UsageError(f"{path}: {_place(text, first['loc'])}: {first['msg']}; {_mend(suite)}") from None

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import csv
 import gzip
-import json
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from domicile.errors import UsageError
+from domicile_eval.hand_written import parse_json
 from domicile_eval.items import Item
+
+MAX_GAIN = 1_000
+"""Judgements have a handful of grades; the library that scores them never ends with millions."""
 
 
 def read_beir(folder: Path, split: str | None) -> tuple[Item, ...]:
@@ -52,8 +57,18 @@ def _either(path: Path) -> Path:
     raise UsageError(f"{path}: no such file, nor with .gz")
 
 
-def _open(path: Path) -> IO[str]:
-    return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
+@contextmanager
+def _open(path: Path) -> Iterator[IO[str]]:
+    """The text of a file, gzipped or not; what cannot be read on the way is a ``UsageError``."""
+    try:
+        with (
+            gzip.open(path, "rt", encoding="utf-8-sig")
+            if path.suffix == ".gz"
+            else path.open(encoding="utf-8-sig") as stream
+        ):
+            yield stream
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path}: cannot be read: {error}") from None
 
 
 def _judgements(path: Path) -> Iterator[tuple[str, str, int]]:
@@ -67,6 +82,8 @@ def _judgements(path: Path) -> Iterator[tuple[str, str, int]]:
                 raise UsageError(
                     f"{path}:{number}: expected query, document and a whole number, separated by tabs"
                 ) from None
+            if gain > MAX_GAIN:
+                raise UsageError(f"{path}:{number}: a judgement is at most {MAX_GAIN:,}")
             yield query, document, gain
 
 
@@ -79,7 +96,7 @@ def read_queries(path: Path) -> Iterator[tuple[str, str]]:
     with _open(path := _either(path)) as stream:
         for number, line in enumerate(stream, start=1):
             try:
-                row = json.loads(line)
+                row = parse_json(line)
                 yield str(row["_id"]), str(row["text"])
             except (ValueError, KeyError, TypeError):
                 raise UsageError(f'{path}:{number}: expected a JSON object with "_id" and "text"') from None

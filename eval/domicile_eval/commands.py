@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -19,6 +18,7 @@ from domicile_eval.baselines import Baseline, acceptance, accepted, read_baselin
 from domicile_eval.comparison import Change, compare
 from domicile_eval.gate import Verdict
 from domicile_eval.gating import decide, open_with_baseline
+from domicile_eval.hand_written import parse_json
 from domicile_eval.judges import open_judge
 from domicile_eval.measuring import Measured, Options, measure, summary
 from domicile_eval.metrics import figures_of
@@ -26,11 +26,17 @@ from domicile_eval.reports import planned, write
 from domicile_eval.results import Run, read_run
 from domicile_eval.suites import Suite, open_suite
 
+_LONGEST_NUMBER = 18
+
 
 def run_suite(parsed: argparse.Namespace, console: Console) -> int:
     home = Home.open(console.home, console.environment)
     suite = open_suite(parsed.suite, parsed.suites, parsed.split)
     _check_reports(parsed)
+    if parsed.repeats < 1:
+        raise UsageError("--repeats: at least 1")
+    if parsed.judge is not None and not (suite.answers and parsed.mode == "hybrid"):
+        raise UsageError("--judge: there is nothing to judge: this suite, or this --mode, is searched and not answered")
     index = served(home, suite, parsed.collection)
     with nullcontext() if parsed.judge is None else open_judge(home, parsed.judge) as judge:
         measured = measure(home, suite, index, console, Options(parsed.full, parsed.mode, judge, parsed.repeats))
@@ -101,7 +107,7 @@ def _compare_generations(parsed: argparse.Namespace, console: Console) -> int:
     generations = home.generations(parsed.collection)
     rows = []
     for text in (parsed.before, parsed.after):
-        if not text.isdecimal():
+        if not (text.isdecimal() and len(text) <= _LONGEST_NUMBER):
             raise UsageError(f"{text!r} is not a generation of {parsed.collection!r}: give its number")
         report = generations.manifest(int(text)).gate
         if report is None:
@@ -134,7 +140,7 @@ def served(home: Home, suite: Suite, collection: str | None) -> Index:
 
 def _read(path: Path) -> Run:
     try:
-        return read_run(json.loads(path.read_text(encoding="utf-8")), str(path))
+        return read_run(parse_json(path.read_text(encoding="utf-8")), str(path))
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:

@@ -12,7 +12,7 @@ from domicile.errors import UsageError
 from domicile.ports import GateReport
 from domicile_eval.baselines import Baseline, acceptance
 from domicile_eval.comparison import LEAST, Change, Row, aligned, change_of, differing, folder_of, means, rows_of
-from domicile_eval.metrics import LESS_IS_BETTER
+from domicile_eval.metrics import HELD, LESS_IS_BETTER
 from domicile_eval.results import Run
 from domicile_eval.statistics import PAIRED_RESAMPLES, chance_of_drop, holm
 from domicile_eval.suites import PRIMARY
@@ -108,6 +108,7 @@ def judge(
       questions or more; one-sided permutation test, p < .01 after Holm over all slices and primary metrics;
     - a floor is broken;
     - another model judges than judged the baseline;
+    - a document that answers a question is not in the generation any more, though it was in the baseline's;
     - a question failed that did not fail in the baseline, or was not asked, or has no value of a primary metric any more.
 
     A slice of which fewer than about twelve questions fell cannot fail alone: chance does as much too often.
@@ -215,6 +216,10 @@ def _missing(baseline: Baseline, now: Mapping[str, Row], metrics: Sequence[str])
     found: list[str] = []
     if gone := [key for key in baseline.rows if key not in now]:
         found.append(f"{_counted(gone)} of the baseline {_was(gone)} not asked: {_few(gone)}")
+    if lost := [
+        key for key, row in now.items() if not row.failed and row.values.get(HELD, 1.0) < _before(baseline, key, HELD)
+    ]:
+        found.append(f"{_counted(lost)} lost a document that answers: {_few(lost)}")
     if failed := [key for key, row in now.items() if row.failed and not _failed(baseline, key)]:
         found.append(f"{_counted(failed)} failed: {_few(failed)}")
     for metric in metrics:
@@ -224,6 +229,10 @@ def _missing(baseline: Baseline, now: Mapping[str, Row], metrics: Sequence[str])
                 f"{_counted(none)} had a value of {metric} in the baseline and {_has(none)} none now: {_few(none)}"
             )
     return found
+
+
+def _before(baseline: Baseline, key: str, metric: str) -> float:
+    return baseline.rows[key].values.get(metric, 0.0) if key in baseline.rows else 0.0
 
 
 def _failed(baseline: Baseline, key: str) -> bool:

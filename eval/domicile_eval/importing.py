@@ -101,10 +101,20 @@ def _feedback(data: Mapping[str, Any], where: str) -> dict[str, Any]:
     question, rating = data.get("question"), data.get("rating")
     if not isinstance(question, str) or rating not in (0, 1, True, False):
         raise UsageError(f'{where}: feedback needs "question" and a "rating" of 0 or 1')
-    named = data.get("documents") or ([c.get("document") for c in data.get("citations", ())] if rating else [])
+    named = data.get("documents") or (_cited(data) if rating else [])
+    if not isinstance(named, list) or not all(isinstance(uri, str) for uri in named):
+        raise UsageError(f'{where}: "documents" is a list of names, and "citations" one of objects with a "document"')
     if not named and not data.get("abstain"):
         raise UsageError(
             f'{where}: a bad answer needs "documents" that a person named, or "abstain": true where nothing answers'
         )
     row: dict[str, Any] = {"question": question, "documents": list(dict.fromkeys(named))}
     return row | {name: data[name] for name in ("id", "answer", "abstain", "history", "principal") if name in data}
+
+
+def _cited(data: Mapping[str, Any]) -> Any:
+    """The documents of the citations of an answer; what is no list of citations is given back, to be refused."""
+    citations = data.get("citations") or []
+    if not isinstance(citations, list) or not all(isinstance(one, dict) for one in citations):
+        return None
+    return [one.get("document") for one in citations]

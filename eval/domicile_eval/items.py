@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from domicile.domain import Turn
 from domicile.errors import UsageError
+from domicile_eval.hand_written import parse_json
 
 Kind = Literal[
     "off_corpus",
@@ -162,13 +162,13 @@ def rows_of(path: Path) -> Iterator[tuple[str, Any]]:
         UsageError: the file cannot be read, or a row is not JSON.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read: {error}") from None
     for number, line in enumerate(lines, start=1):
         if line.strip():
             try:
-                yield f"{path}:{number}", json.loads(line)
+                yield f"{path}:{number}", parse_json(line)
             except ValueError as error:
                 raise UsageError(f"{path}:{number}: is not JSON: {error}") from None
 

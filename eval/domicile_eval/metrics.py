@@ -36,7 +36,9 @@ ANSWERS = (
     "seconds",
 )
 RAGAS = ("ragas_id_precision", "ragas_id_recall", "ragas_text_recall", "ragas_text_precision", "ragas_similarity")
-METRICS = (*RETRIEVAL, *BY_SPAN, *ANSWERS, *RAGAS)
+HELD = "held"
+"""The share of an item's gold documents that are in the generation at all."""
+METRICS = (*RETRIEVAL, *BY_SPAN, HELD, *ANSWERS, *RAGAS)
 LESS_IS_BETTER = frozenset({"false_answer", "false_abstention", "cost", "seconds"})
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import sha256
+from statistics import fmean
 from time import perf_counter
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from domicile.retrieval import Retriever
 from domicile_eval.answer_metrics import score_answer
 from domicile_eval.items import Item
 from domicile_eval.leaks import LeakCheck
-from domicile_eval.metrics import BY_SPAN, MEASURES, SPAN_MEASURES, per_question
+from domicile_eval.metrics import BY_SPAN, HELD, MEASURES, SPAN_MEASURES, per_question
 from domicile_eval.ragas_suite import score_without_llm
 from domicile_eval.results import Observation, Result
 from domicile_eval.spans import Passage, Texts, as_ranking, locate
@@ -206,6 +207,8 @@ def score(suite: Suite, index: Index, seen: Sequence[Observation], splitter: Sen
         notes.update(f"{metric}: {reason}" for metric, reason in compared.failures.items())
         if one.answer is not None:
             notes.update(one.answer.notes)
+        if one.item.gold:
+            own[HELD] = fmean(texts(uri) is not None for uri in one.item.relevant)
         if suite.answers:
             own |= score_answer(one, passages[one.item.id], texts)
         if leaks is not None:

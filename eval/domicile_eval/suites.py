@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -22,6 +23,9 @@ GENERATED = 40
 """Answers that a run writes with the language model unless it is asked for all."""
 PRIMARY = ("ndcg@10", "correct")
 _DEFINITION = "suite.toml"
+_LONGEST_PATH, _LONGEST_NAME = 4_000, 255
+"""Bytes that the kernel takes."""
+OWNER_NAME = "owner"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,7 @@ class Suite:
         Raises:
             UsageError: the suite does not say who that is.
         """
-        if item.principal == "owner":
+        if item.principal == OWNER_NAME:
             return OWNER
         if item.principal not in self.principals:
             raise UsageError(f"{item.line or item.id}: principal {item.principal!r} is not in the suite's [principals]")
@@ -102,6 +106,9 @@ class _Principal(_Strict):
     groups: list[str] = []
 
 
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
 class _Definition(_Strict):
     """``suite.toml``."""
 
@@ -112,8 +119,8 @@ class _Definition(_Strict):
     sample: int | None = Field(default=None, ge=1)
     answers: bool = True
     generated: int = Field(default=GENERATED, ge=0)
-    primary: list[str] = list(PRIMARY)
-    floors: dict[str, float] = {}
+    primary: list[str] = Field(default=list(PRIMARY), min_length=1)
+    floors: dict[str, _Finite] = {}
     principals: dict[str, _Principal] = {}
     sinks: list[dict[str, Any]] = []
     routing: dict[str, Any] = {}
@@ -138,11 +145,16 @@ def open_suite(given: str, root: Path | None, split: str | None = None) -> Suite
         UsageError: there is no such suite, or something in it is wrong; names file and line.
     """
     place = (root or checkout()) / "golden"
+    if (
+        len(os.fsencode(given)) > _LONGEST_PATH
+        or max(len(os.fsencode(part)) for part in given.split("/")) > _LONGEST_NAME
+    ):
+        raise UsageError("--suite: is longer than a path can be")
     if "/" not in given and (place / given / _DEFINITION).is_file():
         return _defined(place / given, root or checkout(), split)
     path = Path(given)
     if (path / _DEFINITION).is_file():
-        return _defined(path, path.resolve().parents[1], split)
+        return _defined(path, path.resolve().parent.parent, split)
     if (path / "qrels").is_dir():
         return _plain(path.resolve().name, path.resolve().parent, read_beir(path, split), answers=False)
     if path.is_file():
@@ -175,6 +187,10 @@ def _defined(folder: Path, root: Path, split: str | None) -> Suite:
     for metric in (*read.floors, *read.primary):
         if metric not in METRICS:
             raise UsageError(f"{where}: unknown metric {metric!r}: there are {', '.join(METRICS)}")
+    if OWNER_NAME in read.principals:
+        raise UsageError(
+            f"{where}: principals.{OWNER_NAME}: is who sees all, and cannot be declared: choose another name"
+        )
     items = read_items(base / read.items)
     principals = {name: Principal(name, one.tenant, frozenset(one.groups)) for name, one in read.principals.items()}
     facts = {} if read.documents is None else _facts(base / read.documents)
@@ -229,6 +245,8 @@ def _facts(path: Path) -> dict[str, Facts]:
             row = _Facts.model_validate(data)
         except ValidationError as error:
             raise UsageError(f"{where}: {error.errors(include_url=False)[0]['msg']}") from None
+        if row.document in found:
+            raise UsageError(f"{where}: {row.document!r} is noted twice: which of the two holds?")
         found[row.document] = Facts(row.document, row.split, frozenset(row.readers), frozenset(row.sinks))
     return found
 

@@ -197,6 +197,14 @@ def test_what_was_not_asked_or_not_judged_is_no_pass() -> None:
     assert verdict(unjudged).findings == ("1 question had a value of correct in the baseline and has none now: q02",)
 
 
+def test_one_question_that_lost_its_document_is_caught() -> None:
+    whole = changed(elsewhere(run_of(values={**FLOORED, "held": 1.0})), held=lambda n, value: value)
+    baseline = accepted(whole, "whole")
+    lost = changed(whole, held=lambda n, value: 0.5 if n == 4 else value)
+    assert judge(baseline, whole, {}).passed
+    assert judge(baseline, lost, {}).findings == ("1 question lost a document that answers: q04",)
+
+
 def test_a_question_that_the_baseline_does_not_have_is_said() -> None:
     baseline = accepted(replace(RUN, results=RUN.results[:-2]), "a part")
     found = judge(baseline, RUN, {})

@@ -3,7 +3,8 @@ that a collection answers from those of other collections and from near misses.
 
 Uses those of its collections that the home holds: squad-small (squad-dev's corpus.jsonl.gz), scifact, pubmedqa, cranfield,
 medquad, handbook (examples/handbook) and manuals (HTML of postgresql-doc and git-doc: the pages that gold/manuals.jsonl names,
-and any others).
+and any others). The handbook is a set once more with the golden questions of its suite's tune split, which ask in words of
+their own; nothing answers gold/off_corpus.jsonl there, which a colleague might well ask.
 """
 
 from __future__ import annotations
@@ -28,8 +29,10 @@ from domicile.bootstrap import Home
 from domicile.confidence import Features, confidence, fit
 from domicile.domain import OWNER, EvidenceCurve, Scope
 from domicile.evidence import EvidenceSelector, Selection
+from domicile.packing import Packer
 from domicile.ports import Index
 from domicile.retrieval import Question, Ranking, Retriever, Stopwatch
+from domicile_eval.suites import open_suite
 
 JUDGED = {"scifact": "scifact-train", "pubmedqa": "pubmedqa-l", "cranfield": "cranfield", "medquad": "medquad"}
 OTHERS = 22
@@ -66,6 +69,12 @@ def main() -> None:
     asked = {name: list(ask(retriever, served[name], name, found)) for name in found}
     selector = EvidenceSelector(embedder, home.splitter())
     chosen = {name: choose(selector, served[name], asked[name]) for name in found}
+    if "handbook" in found:
+        asked["golden"], chosen["golden"] = golden(selector, retriever, served["handbook"])
+        for kept in (asked, chosen):
+            kept["golden"] += [
+                one for one, of in zip(kept["handbook"], asked["handbook"], strict=True) if of.kind in found
+            ]
     quoted = [name for name in ("squad-small", "manuals", "handbook") if name in found]
     print(
         json.dumps(
@@ -120,6 +129,29 @@ def ask(retriever: Retriever, index: Index, name: str, rows: dict[str, list[Row]
         question = retriever.ask(row["question"])
         ranking = retriever.rank(question, index, Scope(None), "hybrid", 10, Stopwatch(time.perf_counter))
         yield Asked(kind, row, question, ranking)
+
+
+def golden(selector: EvidenceSelector, retriever: Retriever, index: Index) -> tuple[list[Asked], list[Selection]]:
+    """The tune split of the handbook's suite, and what a colleague might ask and nothing answers; as ``Packer`` asks."""
+    suite, packer = open_suite("handbook", None, "tune"), Packer(retriever, selector)
+    asked, chosen = [], []
+    items = [
+        (
+            "yes" if item.gold else "off corpus" if "off_corpus" in item.kinds else "near",
+            item.question,
+            tuple(turn.text for turn in item.history if turn.role == "user"),
+            suite.principal(item).groups,
+        )
+        for item in suite.items
+        if "residency" not in item.kinds
+    ]
+    items += [("off corpus", row["question"], (), None) for row in lines(GOLD / "off_corpus.jsonl")]
+    for kind, text, history, groups in items:
+        made = packer.ask(text, history, index)
+        ranking = retriever.rank(made.question, index, Scope(groups), "hybrid", 10, Stopwatch(time.perf_counter))
+        asked.append(Asked(kind, {}, made.question, ranking))
+        chosen.append(selector.select(made.wanted, ranking, index, (text, made.question.text)))
+    return asked, chosen
 
 
 def choose(selector: EvidenceSelector, index: Index, asked: Sequence[Asked]) -> list[Selection]:
@@ -247,6 +279,13 @@ def report_confidence(asked: dict[str, list[Asked]], chosen: dict[str, list[Sele
     near = {name: auroc(v["yes"], v["near"]) for name, v in values.items() if len(v["near"])}
     return {
         "auroc_other": {name: round(auroc(v["yes"], v["other"]), 3) for name, v in values.items()},
+        "false_answers_at_10_percent_false_abstentions": {
+            name: round(float((v["other"] >= np.quantile(v["yes"], 0.1)).mean()), 3) for name, v in values.items()
+        },
+        "at_0.4": {
+            name: {kind: round(float((found >= 0.4).mean()), 3) for kind, found in v.items() if len(found)}
+            for name, v in values.items()
+        },
         "auroc_near": {name: round(value, 3) for name, value in near.items()},
         "calibration_error": round(calibration_error(values), 3),
         "answered": {

@@ -40,9 +40,14 @@ def score_answer(seen: Observation, passages: Sequence[Passage], texts: Texts) -
         values["token_f1"] = token_f1(said, item.answer)
     if answer is not None:
         values["cost"], values["seconds"] = answer.cost.amount, seen.seconds
-        if seen.generated and answer.decision.route == "local":
+        if seen.generated and (answer.decision.route == "local" or is_silent(seen)):
             values["kept"] = float(answer.grounded == "kept")
     return values
+
+
+def is_silent(seen: Observation) -> bool:
+    """Whether the language model was asked to write the answer, and is missing, damaged or too slow."""
+    return seen.generated and seen.answer is not None and seen.answer.degraded == "model"
 
 
 def _cited(item: Item, passages: Sequence[Passage], citations: Sequence[Citation], decided: float) -> dict[str, float]:

@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from domicile.errors import StorageError, UsageError
 from domicile.files import make_folders, replace_durably
-from domicile_eval.comparison import Row, means, rows_of
+from domicile_eval.comparison import LARGEST, Row, means, rows_of
 from domicile_eval.hand_written import parse_json
 from domicile_eval.results import Run
 
@@ -44,12 +44,14 @@ def accepted(run: Run, reason: str) -> Baseline:
     """The baseline that a run makes. Wall time stays out: it is the machine's, and differs each time.
 
     Raises:
-        UsageError: there is no reason, no question, or a value is not a number.
+        UsageError: there is no reason, no question, none that did not fail, or a value is not a number.
     """
     if not reason.strip():
         raise UsageError("a baseline needs a reason: say why these figures are right from now on")
     if not run.results:
         raise UsageError(f"{run.suite}: the run has no questions, and makes no baseline")
+    if all(result.failure is not None for result in run.results):
+        raise UsageError(f"{run.suite}: every question failed, such as {run.results[0].id!r}: {run.results[0].failure}")
     rows = {
         key: replace(row, values={name: value for name, value in row.values.items() if name != "seconds"})
         for key, row in sorted(rows_of(run).items())
@@ -133,7 +135,7 @@ class _Item(_Strict):
     kinds: list[str] = []
     failed: bool = False
     ranking: str = ""
-    values: dict[str, float]
+    values: dict[str, Annotated[float, Field(ge=0, le=LARGEST)]]
 
 
 class _File(_Strict):

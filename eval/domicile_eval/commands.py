@@ -12,15 +12,15 @@ from typing import Any
 from domicile.bootstrap import Home
 from domicile.console import Console
 from domicile.domain import OWNER
-from domicile.errors import GateFailed, UsageError
+from domicile.errors import GateFailed, StorageError, UsageError
 from domicile.ports import Index
 from domicile_eval.baselines import Baseline, acceptance, accepted, read_baseline, write_baseline
 from domicile_eval.comparison import Change, compare
-from domicile_eval.gate import Verdict
+from domicile_eval.gate import Verdict, broken, check_comparable
 from domicile_eval.gating import decide, open_with_baseline
 from domicile_eval.hand_written import parse_json
 from domicile_eval.judges import open_judge
-from domicile_eval.measuring import Measured, Options, measure, summary
+from domicile_eval.measuring import Measured, Options, measure, refuse_strangers, summary
 from domicile_eval.metrics import figures_of
 from domicile_eval.reports import planned, write
 from domicile_eval.results import Run, read_run
@@ -38,27 +38,29 @@ def run_suite(parsed: argparse.Namespace, console: Console) -> int:
     if parsed.judge is not None and not (suite.answers and parsed.mode == "hybrid"):
         raise UsageError("--judge: there is nothing to judge: this suite, or this --mode, is searched and not answered")
     index = served(home, suite, parsed.collection)
+    refuse_strangers(suite, index)
     with nullcontext() if parsed.judge is None else open_judge(home, parsed.judge) as judge:
         measured = measure(home, suite, index, console, Options(parsed.full, parsed.mode, judge, parsed.repeats))
     run = measured.run
-    _report(parsed, suite, run)
+    unwritten = _report(parsed, console, suite, run)
     console.result({**_told(run), "mode": parsed.mode, **_judged(measured)})
     _say(run, console)
     _say_judged(measured, console)
-    return 0
+    return unwritten
 
 
 def gate(parsed: argparse.Namespace, console: Console) -> int:
     home = Home.open(console.home, console.environment)
     suite, baseline = open_with_baseline(parsed.suite, parsed.suites)
+    check_comparable(baseline, suite.hash, suite.collection_or(parsed.collection))
     _check_reports(parsed)
     run = measure(home, suite, served(home, suite, parsed.collection), console, Options(parsed.full)).run
     verdict = decide(suite, baseline, run)
-    _report(parsed, suite, run, baseline, verdict)
+    unwritten = _report(parsed, console, suite, run, baseline, verdict)
     console.result({**_told(run), "gate": verdict.to_json()})
     _say(run, console)
     _say_verdict(verdict, console)
-    return 0 if verdict.passed else GateFailed.exit_code
+    return unwritten if verdict.passed else GateFailed.exit_code
 
 
 def baseline(parsed: argparse.Namespace, console: Console) -> int:
@@ -77,8 +79,13 @@ def baseline(parsed: argparse.Namespace, console: Console) -> int:
         return 0
     if not parsed.reason:
         raise UsageError('--accept needs --reason "why these figures are right from now on"')
-    run = measure(home, suite, served(home, suite, parsed.collection), console, Options(parsed.full)).run
-    write_baseline(suite.baseline, accepted(run, parsed.reason))
+    index = served(home, suite, parsed.collection)
+    refuse_strangers(suite, index)
+    run = measure(home, suite, index, console, Options(parsed.full)).run
+    made = accepted(run, parsed.reason)
+    for line in broken(suite.floors, made.figures):
+        console.note(f"warning: the gate will not pass with this baseline: {line}")
+    write_baseline(suite.baseline, made)
     console.result({**_told(run), "baseline": str(suite.baseline)})
     _say(run, console)
     console.say(f"the baseline is {suite.baseline}")
@@ -154,10 +161,22 @@ def _check_reports(parsed: argparse.Namespace) -> None:
 
 
 def _report(
-    parsed: argparse.Namespace, suite: Suite, run: Run, before: Baseline | None = None, verdict: Verdict | None = None
-) -> None:
+    parsed: argparse.Namespace,
+    console: Console,
+    suite: Suite,
+    run: Run,
+    before: Baseline | None = None,
+    verdict: Verdict | None = None,
+) -> int:
+    """Write the reports; where the disk refuses one, what was found is told all the same, and this is the exit code."""
+    code = 0
     for target in parsed.report:
-        write(run, before, verdict, target, primary=suite.primary, floors=suite.floors)
+        try:
+            write(run, before, verdict, target, primary=suite.primary, floors=suite.floors)
+        except StorageError as error:
+            console.note(f"domicile: {error}")
+            code = error.exit_code
+    return code
 
 
 def _told(run: Run) -> dict[str, Any]:

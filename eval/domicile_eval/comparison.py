@@ -20,6 +20,8 @@ PLAIN = "plain"
 """The stratum of questions of no kind, and of the kinds with few of them."""
 LEAST = 10
 """Questions of a stratum or a slice: the spread of fewer is not known."""
+LARGEST = 1e12
+"""No metric is more, nor less than nothing: such a value was written by hand, and sums of it would be no numbers."""
 _DIGITS = 6
 _MOVED = 20
 
@@ -200,11 +202,11 @@ def differing(what: str, before: Mapping[str, str], after: Mapping[str, str]) ->
 
 def _row(result: Result) -> Row:
     for metric, value in result.values.items():
-        if not math.isfinite(value):
+        if not 0 <= value <= LARGEST:
             raise UsageError(f"question {result.id!r}: {metric} is {value}, which is no figure: its metric is broken")
     failed = result.failure is not None
     values = {
-        metric: _wrong(metric) if failed and metric not in AMOUNTS else round(value, _DIGITS)
+        metric: wrong(metric) if failed and metric not in AMOUNTS else round(value, _DIGITS)
         for metric, value in result.values.items()
     }
     chunks = "\n".join(result.ranking)
@@ -215,11 +217,12 @@ def _row(result: Result) -> Row:
 def _filled(row: Row, other: Row) -> Row:
     if not row.failed:
         return row
-    wrong = {metric: _wrong(metric) for metric in other.values if metric not in AMOUNTS}
-    return replace(row, values={**wrong, **row.values})
+    values = {metric: wrong(metric) for metric in other.values if metric not in AMOUNTS}
+    return replace(row, values={**values, **row.values})
 
 
-def _wrong(metric: str) -> float:
+def wrong(metric: str) -> float:
+    """The value of a question that is wrong."""
     return 1.0 if metric in LESS_IS_BETTER else 0.0
 
 

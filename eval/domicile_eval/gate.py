@@ -13,7 +13,7 @@ from domicile.ports import GateReport
 from domicile_eval.baselines import Baseline, acceptance
 from domicile_eval.comparison import LEAST, Change, Row, aligned, change_of, differing, folder_of, means, rows_of
 from domicile_eval.metrics import HELD, LESS_IS_BETTER
-from domicile_eval.results import Run
+from domicile_eval.results import NOBODY, WRITER, Run
 from domicile_eval.statistics import PAIRED_RESAMPLES, chance_of_drop, holm
 from domicile_eval.suites import PRIMARY
 
@@ -102,12 +102,14 @@ def judge(
     run fails where
 
     - a primary metric is lower over all questions, beyond chance. The intervals of the ``k`` primary metrics hold together with
-      95 % confidence: each is one of ``1 - 0.05 / k`` (Bonferroni), and fails where all of it is below zero. So a run as good as
+      95 % confidence: each is one of ``1 - 0.05 / k`` (Bonferroni), and fails where all of it is below zero and a permutation
+      test agrees, which of less than half a dozen questions it never does. So a run as good as
       the baseline fails here at most once in forty;
     - a primary metric is lower on a slice: a kind of questions or a top-level folder of the documents that answer them, of ten
       questions or more; one-sided permutation test, p < .01 after Holm over all slices and primary metrics;
     - a floor is broken;
-    - another model judges than judged the baseline;
+    - another model judges than judged the baseline, or the language model wrote answers in the baseline and is silent now;
+    - every question failed, also where it did in the baseline;
     - a document that answers a question is not in the generation any more, though it was in the baseline's;
     - a question failed that did not fail in the baseline, or was not asked, or has no value of a primary metric any more.
 
@@ -121,7 +123,7 @@ def judge(
     Raises:
         UsageError: they cannot be compared: another suite or collection, a value that is not a number, no primary metric.
     """
-    _refuse_strangers(baseline, run)
+    check_comparable(baseline, run.suite_hash, run.collection)
     new = rows_of(run)
     pairs = aligned(baseline.rows, new)
     now = {**new, **{row.id: row for _, row in pairs}}
@@ -141,10 +143,15 @@ def judge(
     findings = [
         *([_unlike(moved, len(pairs), run.suite)] if lane == "identity" and moved else ()),
         *_other_judge(baseline, run),
+        *_nothing_judged(baseline, run),
         *_missing(baseline, now, metrics),
-        *(_fell(change) for change in changes if change.metric in primary and change.worse),
+        *(
+            _fell(change)
+            for change in changes
+            if change.metric in primary and change.worse and _unlikely(pairs, change)
+        ),
         *(_slice_fell(one) for one in slices if one.chance < SLICE_ALARM),
-        *_broken(floors, figures),
+        *broken(floors, figures),
     ]
     return Verdict(
         run.suite,
@@ -159,15 +166,20 @@ def judge(
     )
 
 
-def _refuse_strangers(baseline: Baseline, run: Run) -> None:
-    if baseline.suite_hash != run.suite_hash:
+def check_comparable(baseline: Baseline, suite_hash: str, collection: str) -> None:
+    """What can be known before minutes of work.
+
+    Raises:
+        UsageError: the baseline is of other questions, or of another collection.
+    """
+    if baseline.suite_hash != suite_hash:
         raise UsageError(
-            f"suite {run.suite!r} changed since the baseline: look at the run, then accept a new one with "
-            f"{acceptance(run.suite)}"
+            f"suite {baseline.suite!r} changed since the baseline: look at the run, then accept a new one with "
+            f"{acceptance(baseline.suite)}"
         )
-    if baseline.collection != run.collection:
+    if baseline.collection != collection:
         raise UsageError(
-            f"the baseline of suite {run.suite!r} is of collection {baseline.collection!r}, the run of {run.collection!r}"
+            f"the baseline of suite {baseline.suite!r} is of collection {baseline.collection!r}, the run of {collection!r}"
         )
 
 
@@ -212,6 +224,18 @@ def _other_judge(baseline: Baseline, run: Run) -> list[str]:
     ]
 
 
+def _nothing_judged(baseline: Baseline, run: Run) -> list[str]:
+    """What a comparison alone would let pass, because there is nothing left to compare."""
+    found = []
+    if all(result.failure is not None for result in run.results):
+        found.append("every question failed: nothing was measured")
+    if run.settings.get(WRITER) == NOBODY and baseline.settings.get(WRITER, NOBODY) != NOBODY:
+        found.append(
+            "the language model wrote answers in the baseline and wrote none now: it is missing, damaged or slow"
+        )
+    return found
+
+
 def _missing(baseline: Baseline, now: Mapping[str, Row], metrics: Sequence[str]) -> list[str]:
     found: list[str] = []
     if gone := [key for key in baseline.rows if key not in now]:
@@ -239,7 +263,8 @@ def _failed(baseline: Baseline, key: str) -> bool:
     return key in baseline.rows and baseline.rows[key].failed
 
 
-def _broken(floors: Mapping[str, float], figures: Mapping[str, float]) -> list[str]:
+def broken(floors: Mapping[str, float], figures: Mapping[str, float]) -> list[str]:
+    """A line for each floor that the figures break, or have no value for."""
     found: list[str] = []
     for metric, floor in sorted(floors.items()):
         value, less = figures.get(metric), metric in LESS_IS_BETTER
@@ -259,6 +284,17 @@ def _unlike(moved: Sequence[str], of: int, suite: str) -> str:
         f"{len(moved)} of {of} rankings differ, although nothing that they depend on changed (first {_few(moved)}): "
         f"where the search was changed on purpose, accept it with {acceptance(suite)}"
     )
+
+
+def _unlikely(pairs: Pairs, change: Change) -> bool:
+    """Whether a permutation test agrees: of a handful of questions the bootstrap alone is too sure."""
+    steps = [
+        new.values[change.metric] - old.values[change.metric]
+        for old, new in pairs
+        if change.metric in old.values and change.metric in new.values
+    ]
+    gains = [-step for step in steps] if change.metric in LESS_IS_BETTER else steps
+    return float(chance_of_drop(gains, np.ones((len(gains), 1), dtype=np.bool_))[0]) <= (1 - change.confidence) / 2
 
 
 def _fell(change: Change) -> str:

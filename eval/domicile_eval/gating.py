@@ -9,7 +9,7 @@ from domicile.console import Console
 from domicile.errors import UsageError
 from domicile.ports import Gate, GateReport, Index
 from domicile_eval.baselines import Baseline, read_baseline
-from domicile_eval.gate import Verdict, judge
+from domicile_eval.gate import Verdict, check_comparable, judge
 from domicile_eval.measuring import Options, measure
 from domicile_eval.results import Run
 from domicile_eval.suites import Suite, open_suite
@@ -19,11 +19,13 @@ def open_gate(home: Home, collection: str, suite: str, suites: Path | None, full
     """Get ready to ask a suite of a candidate of this collection.
 
     Raises:
-        UsageError: the suite is not there, is of another collection, or has no baseline.
+        UsageError: the suite is not there, is of another collection, or has no baseline of these questions.
     """
     opened, baseline = open_with_baseline(suite, suites)
     if opened.collection not in (None, collection):
         raise UsageError(f"--gate {suite}: is of collection {opened.collection!r}, not of {collection!r}")
+
+    check_comparable(baseline, opened.hash, collection)
 
     def ask(candidate: Index) -> GateReport:
         return decide(opened, baseline, measure(home, opened, candidate, console, Options(full=full)).run).report()

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import perf_counter
 
 from domicile import policy, prompts
@@ -17,13 +16,13 @@ from domicile.bootstrap import Home
 from domicile.console import Console
 from domicile.domain import Mode
 from domicile.errors import UsageError
-from domicile.files import make_folders
 from domicile.ports import Embedder, Index
 from domicile.retrieval import DEPTH
 from domicile_eval.judges import Judge
 from domicile_eval.judging import REPEATS, JudgeReport, judge_observations
-from domicile_eval.results import Observation, Run
-from domicile_eval.runner import observe, score, search_only
+from domicile_eval.results import NOBODY, WRITER, Observation, Run
+from domicile_eval.runner import SILENT, Scored, observe, score, search_only
+from domicile_eval.scratch import scratch_folder
 from domicile_eval.stage import OneIndex, Stage
 from domicile_eval.suites import Suite
 from domicile_eval.vector_cache import RememberingEmbedder
@@ -64,11 +63,9 @@ def measure(home: Home, suite: Suite, index: Index, console: Console, options: O
     """Run a suite over one generation.
 
     Raises:
-        UsageError: the collection holds none of the suite's documents.
         ModelMissing, ModelDamaged, EmbedderMismatch: there is no embedder to search with.
         MissingExtra: the ``eval`` extra is not installed.
     """
-    _refuse_strangers(suite, index)
     began = perf_counter()
     embedder = RememberingEmbedder(home.embedder(), home.evaluation_cache(index.collection.name))
     judged = None
@@ -82,7 +79,7 @@ def measure(home: Home, suite: Suite, index: Index, console: Console, options: O
             scored = search_only(retriever, index.collection.name, suite.items, options.mode, advance)
     newest = max(home.generations(index.collection.name).numbers(), default=0)
     if newest <= index.generation:  # else it may hold what was erased since
-        embedder.save()
+        _remember(embedder, console)
     results = scored.results
     if judged is not None:
         results = tuple(replace(one, values={**one.values, **judged.values(one.id)}) for one in results)
@@ -92,7 +89,7 @@ def measure(home: Home, suite: Suite, index: Index, console: Console, options: O
         collection=index.collection.name,
         generation=index.generation,
         fingerprint=fingerprint(home, index, embedder),
-        settings=_settings(home, options),
+        settings=_settings(home, options) | _writer(scored),
         results=results,
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(perf_counter() - began, 1),
@@ -101,7 +98,20 @@ def measure(home: Home, suite: Suite, index: Index, console: Console, options: O
     return Measured(run, judged)
 
 
-def _refuse_strangers(suite: Suite, index: Index) -> None:
+def _remember(embedder: RememberingEmbedder, console: Console) -> None:
+    """A full disk costs the next run time, and not this one its figures."""
+    try:
+        embedder.save()
+    except OSError as error:
+        console.note(f"warning: what was embedded is not remembered for the next run: {error.strerror}")
+
+
+def refuse_strangers(suite: Suite, index: Index) -> None:
+    """Before a suite is asked of a collection that it may not be about; a gate asks all the same: all may be gone.
+
+    Raises:
+        UsageError: the collection holds none of the suite's documents.
+    """
     gold = list(dict.fromkeys(uri for item in suite.items for uri in item.relevant))[:_LOOKED_FOR]
     if gold and not any(index.document(uri, None) for uri in gold):
         raise UsageError(
@@ -113,11 +123,10 @@ def _refuse_strangers(suite: Suite, index: Index) -> None:
 def _asked(
     home: Home, suite: Suite, index: Index, embedder: Embedder, console: Console, options: Options
 ) -> list[Observation]:
-    make_folders(home.path / "cache", mode=0o700)
     llm = home.llm(wait_seconds=LOAD_SECONDS)
     try:
-        with TemporaryDirectory(prefix="evaluation-", dir=home.path / "cache") as scratch:
-            stage = Stage(home, suite, index, embedder, llm, Path(scratch))
+        with scratch_folder(home.path / "cache") as scratch:
+            stage = Stage(home, suite, index, embedder, llm, scratch)
             with console.progress(f"asking {suite.name}", len(suite.items)) as advance:
                 return observe(stage, suite, home.regions, full=options.full, advance=advance)
     finally:
@@ -161,6 +170,13 @@ def _settings(home: Home, options: Options) -> dict[str, str]:
         "answers": "all generated" if options.full else "some generated",
         **({} if judge is None else {"judge": f"{judge.name} {judge.version}"}),
     }
+
+
+def _writer(scored: Scored) -> dict[str, str]:
+    """Who wrote the answers whose words are judged: a model that misses a deadline now and then is still the writer."""
+    asked = sum(one.generated and not one.abstained for one in scored.results)
+    silent = scored.notes.get(SILENT, 0)
+    return {} if not asked else {WRITER: NOBODY if 2 * silent > asked else "the language model"}
 
 
 def _processor(cpuinfo: Path) -> str:

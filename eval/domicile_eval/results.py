@@ -12,6 +12,9 @@ from domicile.domain import Answer, Hit
 from domicile.errors import UsageError
 from domicile_eval.items import Item
 
+WRITER, NOBODY = "answers by", "quotes alone"
+"""The setting that says who wrote the answers whose words are judged, and its value where the language model did not."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sent:

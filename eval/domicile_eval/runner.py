@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from statistics import fmean
@@ -18,7 +18,8 @@ from domicile.inquiry import AnswerRequest
 from domicile.labels import PartialLabel, Regions
 from domicile.ports import Index, SentenceSplitter
 from domicile.retrieval import Retriever
-from domicile_eval.answer_metrics import score_answer
+from domicile_eval.answer_metrics import is_silent, score_answer
+from domicile_eval.comparison import AMOUNTS, wrong
 from domicile_eval.items import Item
 from domicile_eval.leaks import LeakCheck
 from domicile_eval.metrics import BY_SPAN, HELD, MEASURES, SPAN_MEASURES, per_question
@@ -33,6 +34,10 @@ SHOWN, SHOWN_CHARACTERS = 3, 400
 """Retrieved passages that a report shows of an item, and how much of each."""
 IDENTITY_TOP = 10
 """Chunks of a ranking that are compared where nothing should have changed."""
+
+
+SILENT = "the language model did not write the answer that it was asked for"
+"""The note that counts such answers."""
 
 
 class Ranked(NamedTuple):
@@ -207,13 +212,27 @@ def score(suite: Suite, index: Index, seen: Sequence[Observation], splitter: Sen
         notes.update(f"{metric}: {reason}" for metric, reason in compared.failures.items())
         if one.answer is not None:
             notes.update(one.answer.notes)
+        if is_silent(one):
+            notes[SILENT] += 1
         if one.item.gold:
             own[HELD] = fmean(texts(uri) is not None for uri in one.item.relevant)
         if suite.answers:
             own |= score_answer(one, passages[one.item.id], texts)
         if leaks is not None:
             own["no_leak"] = float(not any(leaks.found(one, suite.principal(one.item))))
+        if one.failure is not None:
+            own |= {name: wrong(name) for name in (*own, *_missed(suite, one.item)) if name not in AMOUNTS}
     return Scored(tuple(_result(one, values[one.item.id]) for one in seen), notes)
+
+
+def _missed(suite: Suite, item: Item) -> Iterator[str]:
+    """What an answer to the item would have been judged by, beside what every item of its kind is."""
+    if suite.answers and item.gold:
+        yield from ("quote_validity", "citation_precision", "citation_document_precision")
+    if suite.answers and item.route is not None:
+        yield "route"
+    if suite.answers and item.outdated:
+        yield "current"
 
 
 def _texts(index: Index) -> Texts:

@@ -51,7 +51,7 @@ class Console:
 
     def note(self, text: str) -> None:
         """A line beside the result: progress, a warning, advice. On stderr."""
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(f"{text}\n".translate(_STEERING))
         sys.stderr.flush()
 
     def result(self, value: Mapping[str, Any]) -> None:

@@ -255,3 +255,11 @@ def test_a_verdict_can_be_written_and_is_the_same_each_time() -> None:
     assert written["changes"][0]["difference"]["value"] == -0.1
     assert written["slices"][0]["slice"] == "folder hr"
     assert verdict(run, FLOORED) == found
+
+
+def test_a_handful_of_questions_is_no_proof() -> None:
+    """Three questions that all fell could do so by chance, one time in eight; eight of eight cannot."""
+    few, enough = ([elsewhere(run_of(n)), accepted(elsewhere(run_of(n)), "whole")] for n in (3, 8))
+    for (run, baseline), passes in ((few, True), (enough, False)):
+        fell = changed(run, ndcgat10=lambda n, value: value - 0.4 - n / 100)
+        assert judge(baseline, fell, {}, metrics=["ndcg@10"]).passed is passes  # type: ignore[arg-type]

@@ -294,7 +294,7 @@ def _unlikely(pairs: Pairs, change: Change) -> bool:
         if change.metric in old.values and change.metric in new.values
     ]
     gains = [-step for step in steps] if change.metric in LESS_IS_BETTER else steps
-    return float(chance_of_drop(gains, np.ones((len(gains), 1), dtype=np.bool_))[0]) <= (1 - change.confidence) / 2
+    return float(chance_of_drop(gains, np.ones((len(gains), 1), dtype=np.bool_))[0]) <= ALARM / 2
 
 
 def _fell(change: Change) -> str:

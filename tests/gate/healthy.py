@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -316,12 +317,13 @@ def _write_suites(root: Path) -> None:
     guarded = [one for one in held if {"access", "residency"}.intersection(one.kinds)]
     answered = _some_of_each([one for one in held if one not in guarded and _kind(one) in ANSWERED])
     found = [one for one in held if one.gold]
-    definition = (golden / "suite.toml").read_text()
+    shipped = (golden / "suite.toml").read_text()
+    definition = re.sub(r"^primary = .*\n|^\[floors\]\n(?:.+\n)*", "", shipped, flags=re.MULTILINE)
     floors = "".join(f'"{name}" = {value}\n' for name, value in FLOORS.items())
     for name, items, head, tail in (
         ("found", found, 'answers = false\nprimary = ["ndcg@10"]\n', ""),
         ("answered", answered, 'primary = ["ndcg@10", "correct", "current"]\n', floors),
-        ("guarded", guarded, "", floors),
+        ("guarded", guarded, 'primary = ["ndcg@10", "correct"]\n', floors),
         ("spoken", [one for one in answered if one.gold], 'primary = ["kept"]\n', ""),
     ):
         folder = root / "golden" / name

@@ -87,7 +87,9 @@ def test_each_option_ranks_as_the_search_does_that_uses_it(shelf: Shelf) -> None
     shelf.commit(
         {f"{a}-{b}.md": f"The {a} {a} feeds the {b}.\n\nA {b} is checked weekly." for a in words for b in words}
     )
-    cases = [Item.judged(f"q{n}", f"Which {a} feeds a {b} weekly?", {"x": 1}) for n, (a, b) in enumerate(pairwise(words))]
+    cases = [
+        Item.judged(f"q{n}", f"Which {a} feeds a {b} weekly?", {"x": 1}) for n, (a, b) in enumerate(pairwise(words))
+    ]
     weights = FusionWeights(dense=0.9)
     retriever = Retriever(shelf.reader(), EMBEDDER)
     rankings = rank_with_each(retriever, retriever.pin(COLLECTION.name, OWNER), cases, [None, weights])

@@ -23,7 +23,7 @@ DENIED = st.lists(st.tuples(TEXT, st.lists(TEXT, max_size=2).map(tuple)), max_si
 DECISIONS = st.builds(Decision, st.sampled_from(["local", "hosted"]), MAYBE, MAYBE, MAYBE, LABELS, DENIED)
 ANSWERS = st.builds(
     Answer, TEXT, st.booleans(), st.sampled_from(["kept", "replaced"]), TEXT, NUMBER,
-    st.lists(CITATIONS, max_size=2).map(tuple), DECISIONS, MAYBE, st.booleans(), MAYBE, MAYBE,
+    st.lists(CITATIONS, max_size=2).map(tuple), DECISIONS, MAYBE, st.booleans(), MAYBE, MAYBE, st.none() | FLOAT,
     st.builds(Usage, NUMBER, NUMBER, FLOAT), st.builds(Cost, FLOAT, TEXT, st.booleans()),
     st.dictionaries(TEXT, FLOAT, max_size=2), st.lists(st.sampled_from(get_args(Note)), max_size=2).map(tuple),
 )  # fmt: skip

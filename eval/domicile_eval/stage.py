@@ -33,7 +33,7 @@ class OneIndex:
     def names(self) -> list[str]:
         return [self.index.collection.name]
 
-    def pin(self, collection: str, principal: Principal) -> Index:
+    def pin(self, collection: str, principal: Principal, *, fresh: bool = False) -> Index:
         if collection != self.index.collection.name or not self.index.collection.open_to(principal):
             raise UnknownCollection(collection)
         return self.index

@@ -168,7 +168,7 @@ class Answering:
             self._routing,
             request.principal,
             index,
-            lambda: self._retriever.pin(request.collection, request.principal),
+            lambda: self._retriever.pin(request.collection, request.principal, fresh=True),
         )
         deadline = self._clock() + self._limits.deadline
         watch.lap("label")

@@ -94,14 +94,14 @@ class Retriever:
         """The state of the reranker; ``None`` where none is configured."""
         return None if self._reranking is None else self._reranking.status
 
-    def pin(self, collection: str, principal: Principal) -> Index:
-        """The generation that one request uses from start to end.
+    def pin(self, collection: str, principal: Principal, *, fresh: bool = False) -> Index:
+        """The generation that one request uses from start to end; ``fresh`` as in ``Indexes.pin``.
 
         Raises:
             UnknownCollection, NoIntactGeneration: see ``Indexes.pin``.
             EmbedderMismatch: it was made by another embedder; searching it would return nonsense.
         """
-        index = self._indexes.pin(collection, principal)
+        index = self._indexes.pin(collection, principal, fresh=fresh)
         if index.fingerprint != self._embedder.fingerprint:
             raise EmbedderMismatch(
                 f"collection {collection!r} was embedded by another model ({index.fingerprint}) than {self._embedder.name} "

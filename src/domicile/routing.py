@@ -140,7 +140,7 @@ class Dispatch:
 
     Attributes:
         index: the generation that the answer is made from.
-        current: pins the generation that serves now.
+        current: pins the generation that serves at this moment, every ended commit in sight.
         denied: (sink, reasons) of those that did not answer, in the order in which they were looked at.
         egress: ids of the records of what was sent.
         spent: on calls of providers, failed ones too.

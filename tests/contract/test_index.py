@@ -6,6 +6,7 @@ import os
 import random
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -271,6 +272,33 @@ def test_a_running_reader_sees_a_new_generation_within_two_seconds(shelf: Shelf)
     while reader.generation("c") == 1 and time.monotonic() < deadline:
         time.sleep(0.02)
     assert reader.generation("c") == 2
+
+
+def test_a_fresh_look_sees_what_was_committed_in_the_last_moment(shelf: Shelf) -> None:
+    from domicile.adapters.indexes import LocalIndexes
+
+    shelf.commit({"a": "pump"})
+    reader = LocalIndexes(shelf.root, Collection, shelf.hashes, clock=lambda: 0.0)  # the next look is never due
+    assert reader.generation("c") == 1
+    shelf.commit({"b": "leave"})
+    assert reader.pin("c", OWNER).generation == 1
+    assert reader.pin("c", OWNER, fresh=True).generation == 2
+    assert reader.pin("c", OWNER).generation == 2
+
+
+def test_a_fresh_look_waits_for_a_generation_that_another_thread_opens(shelf: Shelf) -> None:
+    shelf.commit({"a": "pump"})
+    reader = shelf.reader()
+    assert reader.generation("c") == 1
+    shelf.commit({"b": "leave"})
+    with ThreadPoolExecutor(1) as pool, reader._opening["c"]:
+        assert reader.generation("c") == 1
+        waiting = pool.submit(reader.pin, "c", OWNER, fresh=True)
+        with pytest.raises(TimeoutError):
+            waiting.result(0.2)
+        reader._opening["c"].release()
+        assert waiting.result(10).generation == 2
+        reader._opening["c"].acquire()
 
 
 def test_an_unknown_collection_is_refused_and_not_remembered(shelf: Shelf) -> None:

@@ -19,7 +19,7 @@ from domicile.files import HashMemory
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.1
-"""How often ``CURRENT`` is looked at, at most: a new generation is seen within twice this."""
+"""How often ``CURRENT`` is looked at, unless a call asks for a fresh look: a new generation is seen within twice this."""
 
 Stamp = tuple[int, int, int] | None
 
@@ -65,10 +65,10 @@ class LocalIndexes:
         """The collections that were ever committed to."""
         return sorted(path.parent.name for path in self._root.glob("*/generations") if any(path.glob("[0-9]*.json")))
 
-    def pin(self, collection: str, principal: Principal) -> Snapshot:
+    def pin(self, collection: str, principal: Principal, *, fresh: bool = False) -> Snapshot:
         if not self._settings(collection).open_to(principal):
             raise UnknownCollection(collection)
-        return self._current(collection).snapshot
+        return self._current(collection, fresh).snapshot
 
     def generation(self, collection: str) -> int:
         return self._current(collection).snapshot.generation
@@ -82,14 +82,14 @@ class LocalIndexes:
             with suppress(DomicileError, OSError):
                 self._current(name)
 
-    def _current(self, name: str) -> _Opened:
-        """What serves now. One thread opens a new generation while the others go on with the old one."""
+    def _current(self, name: str, fresh: bool = False) -> _Opened:
+        """What serves now. One thread opens a new generation while the others, unless ``fresh``, go on with the old one."""
         with self._lock:
             opened = self._opened.get(name)
             opening = self._opening.setdefault(name, threading.Lock())
-        if opened is not None and self._clock() - opened.looked < LOOK_SECONDS:
+        if opened is not None and not fresh and self._clock() - opened.looked < LOOK_SECONDS:
             return opened
-        if not opening.acquire(blocking=opened is None):
+        if not opening.acquire(blocking=fresh or opened is None):
             assert opened is not None
             return opened
         try:

@@ -77,8 +77,12 @@ class Indexes(Protocol):
 
     def names(self) -> list[str]: ...
 
-    def pin(self, collection: str, principal: Principal) -> Index:
+    def pin(self, collection: str, principal: Principal, *, fresh: bool = False) -> Index:
         """The newest intact generation.
+
+        Args:
+            fresh: every commit that ended before this call is seen, at the price of waiting until it is open. Else one of
+                the last moments may be missed.
 
         Raises:
             UnknownCollection: absent, or not open to this principal (the two are not told apart).

@@ -28,9 +28,10 @@ from domicile_ingest.sources import open_source
 
 LEAVE = "Parental leave lasts 26 weeks and is paid in full."
 SALARY = "The salary band of a senior engineer begins at 71000 euros."
+PUMP = "The pump P-40 must be checked every 12 weeks by a technician."
 DOCUMENTS = {
     "leave.md": f"# Leave\n\n{LEAVE} Apply to your manager eight weeks ahead.\n",
-    "pumps & valves.md": "# Pumps\n\nThe pump P-40 must be checked every 12 weeks by a technician.\n",
+    "pumps & valves.md": f"# Pumps\n\n{PUMP}\n",
     "hr/salaries.md": f"---\ndomicile:\n  label:\n    groups: [hr]\n---\n# Salaries\n\n{SALARY}\n",
 }
 

@@ -305,11 +305,13 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a generator receives; ``messages`` hold every byte of it, the rest says what they were made of."""
+    """What a generator receives: ``messages`` hold every byte of it. Of ``choices``, where there are any, the model that
+    runs here says one; without them it writes freely. Question and evidence say what they were made of."""
 
     question: str
     evidence: tuple[Evidence, ...]
     messages: tuple[Message, ...]
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """What a generator receives, and what an answer quotes. Pure.
 
-The shipped model has 135 million parameters, so the prompt is short: a rule, two worked examples and one fact. With three
-numbered facts it mixed them up, and kept to the best one in 1 of 25 answers instead of 7. Rule and examples are the same
-for every question, so their part of the attention cache is reused.
+The shipped model has 135 million parameters. Free to write, it kept to the quote in 16 of 102 answers; it recited the
+examples or repeated the question. So it is given one fact and the runs of its words that may be said (``domicile.spans``),
+and chooses. Rule and examples are the same for every question, so their part of the attention cache is reused.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from domicile import spans
 from domicile.domain import Evidence, Message, Prompt
 
-VERSION = "2"
+VERSION = "3"
 """Changes whenever the bytes of a prompt do; caches and evaluations carry it."""
 
 MAX_QUOTES = 2
@@ -25,21 +26,24 @@ _FENCE = re.compile(r"<\s*/?\s*sources", re.IGNORECASE)
 _ACTIVE = re.compile(r"!\[|\]\(|<(?=[A-Za-z/!?])")
 _SHOWN = {"![": r"!\[", "](": r"]\(", "<": "&lt;"}  # a backslash of the text itself could undo one before "<"
 
-_RULE = "Answer the question in one short sentence. Use only words from the fact."
+_RULE = "Answer the question with a few words copied from the fact."
 _EXAMPLES: tuple[tuple[str, str], ...] = (
     (
         "Fact: The depot in Arvik opened in 1987 and employs 40 people.\n\nQuestion: When did the depot in Arvik open?",
-        "The depot in Arvik opened in 1987.",
+        "in 1987",
     ),
     (
-        "Fact: The pump must be checked every 12 weeks by a technician.\n\nQuestion: How often is the pump checked?",
-        "The pump must be checked every 12 weeks.",
+        "Fact: The pump must be checked every 12 weeks by a technician.\n\n"
+        "Question: how often do we have to look at the pump?",
+        "every 12 weeks",
     ),
 )
 
 
 def build(question: str, evidence: Sequence[Evidence]) -> Prompt:
     """The prompt for a question: the model sees the best piece of evidence, the answer may quote all of it.
+
+    Without ``choices`` the model writes freely, and what the best evidence does not support is left out.
 
     Args:
         evidence: best first, not empty.
@@ -50,7 +54,8 @@ def build(question: str, evidence: Sequence[Evidence]) -> Prompt:
         message for asked, said in _EXAMPLES for message in (Message("user", asked), Message("assistant", said))
     ]
     asked = f"Fact: {fact}\n\nQuestion: {_squeeze(question)}"
-    return Prompt(question, best_quotes(evidence), (Message("system", _RULE), *examples, Message("user", asked)))
+    messages = (Message("system", _RULE), *examples, Message("user", asked))
+    return Prompt(question, best_quotes(evidence), messages, spans.runs(best, question))
 
 
 _HOSTED_RULE = (

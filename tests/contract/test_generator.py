@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from contract.generator_contract import GeneratorContract, say
+from contract.generator_contract import STORY, GeneratorContract, ask, say
 
 from domicile.adapters.genai import GenaiGenerator
 from domicile.files import HashMemory
@@ -39,3 +40,25 @@ class TestShippedGenerator(GeneratorContract):
     @pytest.fixture
     def generator(self, shipped: GenaiGenerator) -> Generator:
         return shipped
+
+    def test_of_choices_it_says_one_word_for_word(self, shipped: GenaiGenerator) -> None:
+        asked = ask("Fact: The pump is checked every 12 weeks.\n\nQuestion: How often is the pump checked?")
+        choices = ("A bicycle.", "The pump is checked every 12 weeks.", "The pump is blue.")
+        text, usage = say(shipped, replace(asked, choices=choices), max_tokens=24)
+        assert text == "The pump is checked every 12 weeks."
+        assert say(shipped, replace(asked, choices=choices[::-1]), max_tokens=24) == (text, usage)
+        assert 0 < usage.completion_tokens <= 24
+
+    def test_a_single_choice_is_said_by_a_model_that_read_the_prompt(self, shipped: GenaiGenerator) -> None:
+        text, usage = say(shipped, replace(STORY, choices=("A dog barks.",) * 2))
+        assert text == "A dog barks."
+        assert usage.prompt_tokens == say(shipped)[1].prompt_tokens
+
+    def test_where_every_choice_is_too_long_it_writes_freely(self, shipped: GenaiGenerator) -> None:
+        long = replace(STORY, choices=("A dog barks at every car that comes near.", "A cat sleeps on the warm roof."))
+        assert say(shipped, long, max_tokens=3) == say(shipped, max_tokens=3)
+
+    def test_choices_leave_nothing_behind(self, shipped: GenaiGenerator) -> None:
+        before = say(shipped)
+        say(shipped, replace(STORY, choices=("A dog barks.", "A cat sleeps.", "A dog sleeps all day.")))
+        assert say(shipped) == before

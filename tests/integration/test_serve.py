@@ -12,21 +12,23 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
 import pytest
-from services import DOCUMENTS, LEAVE, until
+from services import DOCUMENTS, LEAVE, PUMP, until
 
 DOMICILE = Path(sys.executable).with_name("domicile")
 QUESTION = "How long does parental leave last?"
+KANTINE = "Die Kantine in Arvik ist mindestens 12 Wochen im Jahr geschlossen."
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Path:
     home = tmp_path_factory.mktemp("serve") / "home"
     source = home.parent / "source"
-    for name, text in DOCUMENTS.items():
+    for name, text in (DOCUMENTS | {"kantine.md": f"# Kantine\n\n{KANTINE}\n"}).items():
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_text(text, encoding="utf-8")
     home.mkdir()
@@ -81,6 +83,13 @@ def client(process: tuple[subprocess.Popen[str], str]) -> Iterator[openai.OpenAI
         yield made
 
 
+def ask(client: openai.OpenAI, question: str) -> dict[str, Any]:
+    reply = client.chat.completions.create(model="handbook", messages=[{"role": "user", "content": question}])
+    assert reply.model_extra is not None
+    told: dict[str, Any] = reply.model_extra["domicile"]
+    return told
+
+
 def test_the_official_client_lists_the_collection_and_gets_a_cited_answer(client: openai.OpenAI) -> None:
     assert [model.id for model in client.models.list()] == ["handbook"]
     reply = client.chat.completions.create(model="handbook", messages=[{"role": "user", "content": QUESTION}])
@@ -95,6 +104,28 @@ def test_the_official_client_lists_the_collection_and_gets_a_cited_answer(client
     assert reply.usage is not None
     assert reply.usage.completion_tokens > 0
     assert reply.choices[0].message.annotations
+
+
+@pytest.mark.parametrize(
+    ("question", "quote", "said"),
+    [
+        ("For how many weeks is parental leave?", LEAVE, "26 weeks."),
+        ("How often must the pump P-40 be checked?", PUMP, "Every 12 weeks."),
+    ],
+)
+def test_the_model_says_words_of_the_quote(client: openai.OpenAI, question: str, quote: str, said: str) -> None:
+    given = ask(client, question)
+    assert (given["grounded"], given["decision"]["route"]) == ("kept", "local")
+    assert given["answer"].startswith(f"{said} [1]")
+    assert given["citations"][0]["quote"] == quote
+
+
+def test_where_nothing_stands_alone_the_model_is_asked_all_the_same(client: openai.OpenAI) -> None:
+    given = ask(client, "Wann ist die Kantine in Arvik geschlossen?")
+    assert given["citations"][0]["quote"] == KANTINE
+    assert given["decision"]["route"] == "local"
+    assert given["usage"]["completion_tokens"] > 0
+    assert not given["answer"].startswith("12 Wochen")  # at least 12 weeks, says the quote
 
 
 def test_streamed_and_whole_answers_are_the_same_bytes(client: openai.OpenAI) -> None:

@@ -36,6 +36,7 @@ class _Job:
 
     number: int
     messages: Sequence[Message]
+    choices: Sequence[str]
     max_tokens: int
     cancelled: Callable[[], bool]
     items: queue.SimpleQueue[str | Usage | DomicileError] = field(default_factory=queue.SimpleQueue)
@@ -105,7 +106,7 @@ class GenaiGenerator:
             return self._status
 
     def generate(self, prompt: Prompt, *, max_tokens: int, cancelled: Callable[[], bool]) -> Iterator[str | Usage]:
-        """Greedy text, piece by piece, then the usage. Nothing happens before the first item is asked for.
+        """Greedy text, piece by piece, or one of the choices, then the usage. Nothing happens before the first is asked for.
 
         Closing the iterator frees the model at its next token, as ``cancelled`` does, which is called from two threads.
 
@@ -118,7 +119,7 @@ class GenaiGenerator:
         if max_tokens < 1:
             raise InvalidRequest("max_tokens", "at least 1")
         self._await_ready(cancelled)
-        job = self._admit(_Job(next(self._numbers), prompt.messages, max_tokens, cancelled))
+        job = self._admit(_Job(next(self._numbers), prompt.messages, prompt.choices, max_tokens, cancelled))
         try:
             while not cancelled():
                 with contextlib.suppress(queue.Empty):
@@ -240,7 +241,8 @@ class GenaiGenerator:
     def _run(self, child: _Child, job: _Job) -> None:
         """Let the child work on one job and pass on what it says."""
         messages = [{"role": message.role, "content": message.content} for message in job.messages]
-        child.send({"job": job.number, "messages": messages, "max_tokens": job.max_tokens})
+        order = {"messages": messages, "choices": list(job.choices), "max_tokens": job.max_tokens}
+        child.send({"job": job.number, **order})
         told = False
         for said in child.messages():
             if "prompt" in said:

@@ -6,7 +6,7 @@ native code then costs the model and not the service, too.
 
 It talks in lines of JSON and ends with its stdin.
 
-    in   {"job": 1, "messages": [{"role", "content"}, …], "max_tokens": 48}      {"cancel": 1}
+    in   {"job": 1, "messages": [{"role", "content"}, …], "choices": [text, …], "max_tokens": 48}      {"cancel": 1}
     out  {"ready": true} or {"failed": reason}, once
          {"prompt": tokens}, then {"text": piece, "tokens": written so far} …, then one of
          {"done": tokens}, {"refused": reason} (this request), {"broken": reason} (the model: the process ends)
@@ -92,16 +92,8 @@ class LanguageModel:
             max_tokens: after which it stops, as it does at any special token.
             stopped: asked between tokens.
         """
-        self._prepare(len(ids) + max_tokens)
-        if self._kept and self._kept == ids[:constant]:
-            self._generator.rewind_to(constant)
-        else:
-            self._generator.rewind_to(0)
-            self._append(ids[:constant])
-            self._kept = ids[:constant]
-        if stopped():
+        if not self._read(ids, constant, max_tokens, stopped):
             return
-        self._append(ids[constant:])
         decoder = self._tokenizer.create_stream()
         for count in range(1, max_tokens + 1):
             if stopped() or self._generator.is_done():
@@ -111,8 +103,40 @@ class LanguageModel:
             if token in self._ends:
                 break
             yield decoder.decode(token), count
-        if self._window > _KEPT_WINDOW:
-            self._drop()
+        self._give_back()
+
+    def choose(
+        self, ids: list[int], constant: int, choices: Sequence[str], max_tokens: int, stopped: Callable[[], bool]
+    ) -> Iterator[tuple[str, int]]:
+        """One of the choices after a prompt, with the number of its tokens: the greedy way through all of them.
+
+        Where there is but one way on, the model is not asked.
+
+        Args:
+            choices: longer ones than ``max_tokens`` are left out; where none is short enough the model writes freely.
+        """
+        end = min(self._ends)
+        paths = {(*map(int, self._tokenizer.encode(text)), end): text for text in choices}
+        live = [path for path in paths if len(path) <= max_tokens + 1]
+        if not live:
+            yield from self.write(ids, constant, max_tokens, stopped)
+            return
+        if not self._read(ids, constant, max_tokens, stopped):
+            return
+        place, due = 0, list[int]()
+        while len(live) > 1 and not stopped():
+            ways = {path[place] for path in live}
+            if len(ways) > 1:
+                self._append(due)
+                due = []
+                scores = self._generator.get_logits().reshape(-1)
+                ways = {max(ways, key=lambda way: (scores[way], -way))}
+            due += ways
+            live = [path for path in live if path[place] in ways]
+            place += 1
+        self._give_back()
+        if len(live) == 1 and not stopped():
+            yield paths[live[0]], len(live[0]) - 1
 
     def check_length(self, prompt: int, max_tokens: int) -> None:
         """
@@ -137,6 +161,24 @@ class LanguageModel:
         params = self._og.GeneratorParams(self._model)
         params.set_search_options(max_length=self._window, do_sample=False, num_beams=1, batch_size=1)
         self._generator = self._og.Generator(self._model, params)
+
+    def _read(self, ids: list[int], constant: int, max_tokens: int, stopped: Callable[[], bool]) -> bool:
+        """Read a prompt; ``False`` where nobody wants its answer any more."""
+        self._prepare(len(ids) + max_tokens)
+        if self._kept and self._kept == ids[:constant]:
+            self._generator.rewind_to(constant)
+        else:
+            self._generator.rewind_to(0)
+            self._append(ids[:constant])
+            self._kept = ids[:constant]
+        if stopped():
+            return False
+        self._append(ids[constant:])
+        return True
+
+    def _give_back(self) -> None:
+        if self._window > _KEPT_WINDOW:
+            self._drop()
 
     def _append(self, ids: list[int]) -> None:
         import numpy as np
@@ -218,7 +260,7 @@ class _Inbox:
 
 def _serve(model: LanguageModel, inbox: _Inbox, send: Callable[[dict[str, Any]], None]) -> int:
     for job in inbox.jobs():
-        number, max_tokens, written = int(job["job"]), int(job["max_tokens"]), 0
+        number, max_tokens, choices, written = int(job["job"]), int(job["max_tokens"]), job["choices"], 0
         began = time.process_time()
 
         def stopped(number: int = number) -> bool:
@@ -229,7 +271,12 @@ def _serve(model: LanguageModel, inbox: _Inbox, send: Callable[[dict[str, Any]],
             ids, constant = model.encode(job["messages"])
             model.check_length(len(ids), max_tokens)
             send({"prompt": len(ids), "cpu": time.process_time() - began})
-            for piece, written in model.write(ids, constant, max_tokens, stopped):
+            pieces = (
+                model.choose(ids, constant, choices, max_tokens, stopped)
+                if choices
+                else model.write(ids, constant, max_tokens, stopped)
+            )
+            for piece, written in pieces:
                 send({"text": piece, "tokens": written, "cpu": time.process_time() - began})
             send({"done": written, "cpu": time.process_time() - began})
         except Refused as refusal:

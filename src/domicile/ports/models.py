@@ -79,6 +79,7 @@ class Generator(Protocol):
     def generate(self, prompt: Prompt, *, max_tokens: int, cancelled: Callable[[], bool]) -> Iterator[str | Usage]:
         """Yield pieces of text as they come, then one ``Usage`` as the last item.
 
+        Of ``prompt.choices`` it says one, where it can be held to that; nothing relies on it.
         Stops at the next token once ``cancelled()`` is true, still yielding the usage so far.
 
         Raises:

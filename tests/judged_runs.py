@@ -5,9 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from domicile_eval.comparison import AMOUNTS
 from domicile_eval.items import KINDS
-from domicile_eval.metrics import LESS_IS_BETTER
+from domicile_eval.metrics import AMOUNTS, LESS_IS_BETTER
 from domicile_eval.results import Result, Run
 
 FOLDERS = ("finance", "hr", "it", "legal", "operations", "security", "travel")

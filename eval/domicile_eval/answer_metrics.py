@@ -36,7 +36,7 @@ def score_answer(seen: Observation, passages: Sequence[Passage], texts: Texts) -
     values |= {name: float(value) for name, value in _harm(item, answer)}
     if item.answer is not None:
         said = said_by(answer) if answer is not None and not answer.abstained else ""
-        values["exact_match"] = float(_normalised(said) == _normalised(item.answer))
+        values["exact_match"] = exact_match(said, item.answer)
         values["token_f1"] = token_f1(said, item.answer)
     if answer is not None:
         values["cost"], values["seconds"] = answer.cost.amount, seen.seconds
@@ -101,6 +101,11 @@ def said_by(answer: Answer) -> str:
     own = " ".join(line for line in answer.answer.split("\n") if line and not line.startswith("> "))
     said = _MARK.sub("", own).strip()
     return said or (answer.citations[0].quote if answer.citations else "")
+
+
+def exact_match(said: str, reference: str) -> float:
+    """1 where both are the same words, as SQuAD's scorer compares them, else 0."""
+    return float(_normalised(said) == _normalised(reference))
 
 
 def token_f1(said: str, reference: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -44,7 +45,8 @@ def accepted(run: Run, reason: str) -> Baseline:
     """The baseline that a run makes. Wall time stays out: it is the machine's, and differs each time.
 
     Raises:
-        UsageError: there is no reason, no question, none that did not fail, or a value is not a number.
+        UsageError: there is no reason, no question, none that did not fail, none that found anything, or a value is not a
+            number.
     """
     if not reason.strip():
         raise UsageError("a baseline needs a reason: say why these figures are right from now on")
@@ -52,6 +54,8 @@ def accepted(run: Run, reason: str) -> Baseline:
         raise UsageError(f"{run.suite}: the run has no questions, and makes no baseline")
     if all(result.failure is not None for result in run.results):
         raise UsageError(f"{run.suite}: every question failed, such as {run.results[0].id!r}: {run.results[0].failure}")
+    if found_nothing(run):
+        raise UsageError(f"{run.suite}: no question that has an answer found anything: see what the collection holds")
     rows = {
         key: replace(row, values={name: value for name, value in row.values.items() if name != "seconds"})
         for key, row in sorted(rows_of(run).items())
@@ -70,6 +74,12 @@ def accepted(run: Run, reason: str) -> Baseline:
     )
 
 
+def found_nothing(run: Run) -> bool:
+    """Whether there are questions that documents answer, and not one of them found any passage."""
+    rankings = [result.ranking for result in run.results if result.gold]
+    return bool(rankings) and not any(rankings)
+
+
 def acceptance(suite: str) -> str:
     """The command that makes a suite's baseline anew."""
     return f"`domicile eval baseline --suite {suite} --accept`"
@@ -81,7 +91,8 @@ def write_baseline(path: Path, baseline: Baseline) -> None:
     Raises:
         StorageError: the disk refuses.
     """
-    data = "\n".join(_lines(baseline)).encode()
+    lines = list(_lines(baseline))
+    data = "\n".join(["{", *lines, f' "digest": {_json(_digest(lines))}', "}\n"]).encode()
     try:
         make_folders(path.parent)
         replace_durably(path, data)
@@ -92,7 +103,7 @@ def write_baseline(path: Path, baseline: Baseline) -> None:
 def read_baseline(path: Path, suite: str) -> Baseline:
     """
     Raises:
-        UsageError: there is none, or it is damaged; says what to run, or where the damage is.
+        UsageError: there is none, it is damaged, or it is not what was accepted; says what to run, or where the damage is.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -112,7 +123,7 @@ def read_baseline(path: Path, suite: str) -> Baseline:
         raise UsageError(f"{path}: an id stands twice; {_mend(suite)}")
     if read.suite != suite:
         raise UsageError(f"{path}: is the baseline of suite {read.suite!r}, not of {suite!r}")
-    return Baseline(
+    baseline = Baseline(
         read.suite,
         read.suite_hash,
         read.collection,
@@ -124,6 +135,11 @@ def read_baseline(path: Path, suite: str) -> Baseline:
         read.figures,
         rows,
     )
+    if _digest(list(_lines(baseline))) != read.digest:
+        raise UsageError(
+            f"{path}: digest: is not that of the rest, which was changed or merged by hand; {_mend(suite)}"
+        )
+    return baseline
 
 
 class _Strict(BaseModel):
@@ -149,18 +165,22 @@ class _File(_Strict):
     settings: dict[str, str]
     figures: dict[str, float]
     items: list[_Item] = Field(min_length=1)
+    digest: str
 
 
 def _lines(baseline: Baseline) -> Iterator[str]:
-    """One name, and one question, a line: a diff shows what changed."""
-    yield "{"
+    """All but the digest: one name, and one question, a line, so that a diff shows what changed."""
     for name in ("suite", "suite_hash", "collection", "generation", "made", "reason"):
         yield f' "{name}": {_json(getattr(baseline, name))},'
     for name in ("fingerprint", "settings", "figures"):
         entries = [f"  {_json(key)}: {_json(value)}" for key, value in sorted(getattr(baseline, name).items())]
         yield from (f' "{name}": {{', *_separated(entries), " },")
-    yield from (' "items": [', *_separated([f"  {_json(_record(row))}" for row in baseline.rows.values()]), " ]")
-    yield "}\n"
+    yield from (' "items": [', *_separated([f"  {_json(_record(row))}" for row in baseline.rows.values()]), " ],")
+
+
+def _digest(lines: list[str]) -> str:
+    """Baselines change by being accepted alone: rows that were cut out would not be missed by a comparison."""
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _separated(entries: list[str]) -> Iterator[str]:

@@ -54,6 +54,11 @@ def _run(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--judge", metavar="NAME", help="a sink of kind `judge`, or `local`: judges the answers that were written"
     )
     made.add_argument("--repeats", type=int, default=REPEATS, metavar="N", help="judgements of each (default: 3)")
+    made.add_argument(
+        "--closed-book",
+        action="store_true",
+        help="also ask the language model without any document: what these add to what it knows by heart",
+    )
 
 
 def _gate(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -35,17 +35,20 @@ def run_suite(parsed: argparse.Namespace, console: Console) -> int:
     _check_reports(parsed)
     if parsed.repeats < 1:
         raise UsageError("--repeats: at least 1")
-    if parsed.judge is not None and not (suite.answers and parsed.mode == "hybrid"):
-        raise UsageError("--judge: there is nothing to judge: this suite, or this --mode, is searched and not answered")
+    asked = {"--judge": parsed.judge is not None, "--closed-book": parsed.closed_book}
+    if not (suite.answers and parsed.mode == "hybrid") and (flags := [flag for flag, given in asked.items() if given]):
+        raise UsageError(f"{flags[0]}: this suite, or this --mode, is searched and not answered")
     index = served(home, suite, parsed.collection)
     refuse_strangers(suite, index)
     with nullcontext() if parsed.judge is None else open_judge(home, parsed.judge) as judge:
-        measured = measure(home, suite, index, console, Options(parsed.full, parsed.mode, judge, parsed.repeats))
+        options = Options(parsed.full, parsed.mode, judge, parsed.repeats, parsed.closed_book)
+        measured = measure(home, suite, index, console, options)
     run = measured.run
     unwritten = _report(parsed, console, suite, run)
-    console.result({**_told(run), "mode": parsed.mode, **_judged(measured)})
+    console.result({**_told(run), "mode": parsed.mode, **_judged(measured), **_by_heart(measured)})
     _say(run, console)
     _say_judged(measured, console)
+    _say_by_heart(measured, console)
     return unwritten
 
 
@@ -201,6 +204,11 @@ def _judged(measured: Measured) -> dict[str, Any]:
     return {} if measured.judged is None else {"judge": measured.judged.to_json()}
 
 
+def _by_heart(measured: Measured) -> dict[str, Any]:
+    closed = measured.closed_book
+    return {} if closed is None else {"closed_book": closed.to_json(measured.run.results)}
+
+
 def _say(run: Run, console: Console) -> None:
     for one in run.results:
         if one.failure is not None:
@@ -230,6 +238,21 @@ def _say_judged(measured: Measured, console: Console) -> None:
         console.say(f"  {name:<28} {found.value:.4f}   95 % [{found.low:.4f}, {found.high:.4f}]   n = {found.n}{noise}")
         for reason, count in found.reasons.items():
             console.say(f"    failed {count} times: {reason}")
+
+
+def _say_by_heart(measured: Measured, console: Console) -> None:
+    if (closed := measured.closed_book) is None:
+        return
+    console.say(f"{closed.model} without documents -> with them, and what they add")
+    answers = closed.answered(measured.run.results)
+    for which, results in ((f"of {len(closed.rows)}", measured.run.results), (f"of {len(answers)} answered", answers)):
+        for name, one in closed.gains(results).items():
+            console.say(
+                f"  {f'{name}, {which}':<28} {one.closed_book.value:.4f} -> {one.with_documents.value:.4f}   "
+                f"{one.gain.value:+.4f} [{one.gain.low:+.4f}, {one.gain.high:+.4f}]"
+            )
+    for reason, count in closed.reasons().items():
+        console.say(f"    failed {count} times: {reason}")
 
 
 def _say_verdict(verdict: Verdict, console: Console) -> None:

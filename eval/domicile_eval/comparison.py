@@ -9,13 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from domicile.errors import UsageError
-from domicile_eval.metrics import LESS_IS_BETTER
+from domicile_eval.metrics import AMOUNTS, LESS_IS_BETTER
 from domicile_eval.results import Result, Run
-from domicile_eval.statistics import CONFIDENCE, PAIRED_RESAMPLES, Figure, detectable, stratified_gain
+from domicile_eval.statistics import CONFIDENCE, PAIRED_RESAMPLES, Figure, detectable, figure, stratified_gain
 from domicile_eval.suites import PRIMARY
 
-AMOUNTS = frozenset({"cost", "seconds"})
-"""Metrics that are no judgement: a question that failed is not wrong in them."""
 PLAIN = "plain"
 """The stratum of questions of no kind, and of the kinds with few of them."""
 LEAST = 10
@@ -121,7 +119,8 @@ def compare(before: Run, after: Run, metrics: Sequence[str] = PRIMARY, resamples
         raise UsageError(f"{before.suite} and {after.suite}: the runs have no question in common")
     pairs = aligned(old, new)
     names = dict.fromkeys(name for one in pairs for row in one for name in row.values)
-    changes = [change_of(pairs, name, CONFIDENCE, resamples) for name in names]
+    clusters = {result.id: result.cluster for result in after.results}
+    changes = [change_of(pairs, name, CONFIDENCE, resamples, clusters) for name in names]
     notes = differing("fingerprint", before.fingerprint, after.fingerprint)
     notes += differing("setting", before.settings, after.settings)
     if before.suite_hash != after.suite_hash:
@@ -163,22 +162,34 @@ def aligned(before: Mapping[str, Row], after: Mapping[str, Row]) -> list[tuple[R
     return [(_filled(row, after[key]), _filled(after[key], row)) for key, row in before.items() if key in after]
 
 
-def change_of(pairs: Sequence[tuple[Row, Row]], metric: str, confidence: float, resamples: int) -> Change | None:
-    """What became of a metric, or ``None`` where no question has it in both runs."""
+def change_of(
+    pairs: Sequence[tuple[Row, Row]],
+    metric: str,
+    confidence: float,
+    resamples: int,
+    clusters: Mapping[str, str] | None = None,
+) -> Change | None:
+    """What became of a metric, or ``None`` where no question has it in both runs.
+
+    Args:
+        clusters: of each question, where whole ones are drawn, at a confidence of 95 %; else questions are, within their strata.
+    """
     found = [(old, new) for old, new in pairs if metric in old.values and metric in new.values]
     if not found:
         return None
     before, after = ([row.values[metric] for row in side] for side in zip(*found, strict=True))
     differences = [one - other for one, other in zip(after, before, strict=True)]
-    n = len(found)
+    n, owners = len(found), None if clusters is None else [clusters[old.id] for old, _ in found]
     return Change(
         metric,
         n,
         round(math.fsum(before) / n, _DIGITS),
         round(math.fsum(after) / n, _DIGITS),
-        stratified_gain(differences, strata([old for old, _ in found]), resamples, confidence),
+        stratified_gain(differences, strata([old for old, _ in found]), resamples, confidence)
+        if owners is None
+        else figure(differences, resamples, clusters=owners, share=False),
         confidence,
-        detectable(differences, confidence),
+        detectable(differences, confidence, owners),
     )
 
 

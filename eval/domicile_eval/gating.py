@@ -7,6 +7,7 @@ from pathlib import Path
 from domicile.bootstrap import Home
 from domicile.console import Console
 from domicile.errors import UsageError
+from domicile.models.offline import require_modules
 from domicile.ports import Gate, GateReport, Index
 from domicile_eval.baselines import Baseline, read_baseline
 from domicile_eval.gate import Verdict, check_comparable, judge
@@ -14,13 +15,18 @@ from domicile_eval.measuring import Options, measure
 from domicile_eval.results import Run
 from domicile_eval.suites import Suite, open_suite
 
+_NEEDED = ("ir_measures", "scipy", "ragas", "rapidfuzz")
+"""Without which a gate would fail after minutes of work."""
+
 
 def open_gate(home: Home, collection: str, suite: str, suites: Path | None, full: bool, console: Console) -> Gate:
     """Get ready to ask a suite of a candidate of this collection.
 
     Raises:
         UsageError: the suite is not there, is of another collection, or has no baseline of these questions.
+        MissingExtra: the ``eval`` extra is not installed.
     """
+    require_modules("eval", _NEEDED)
     opened, baseline = open_with_baseline(suite, suites)
     if opened.collection not in (None, collection):
         raise UsageError(f"--gate {suite}: is of collection {opened.collection!r}, not of {collection!r}")

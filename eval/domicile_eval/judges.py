@@ -185,6 +185,16 @@ class LocalJudge:
             time.sleep(0.05)
 
 
+def local_version(home: Home) -> str:
+    """The language model that runs here: its name, and a version that changes whenever its files do.
+
+    Raises:
+        ModelMissing, ModelDamaged: there is no intact one.
+    """
+    card = home.llm_folder().card
+    return f"{card.name} {receipts.sha256(card.to_json())[:12]}"
+
+
 @contextmanager
 def open_judge(home: Home, name: str) -> Iterator[Judge]:
     """The judge of this name, ``local`` for the language model that runs here; closed when the block ends.
@@ -196,9 +206,9 @@ def open_judge(home: Home, name: str) -> Iterator[Judge]:
         ModelMissing, ModelDamaged: there is no intact language model here.
     """
     if name == LOCAL:
-        card = home.llm_folder().card
+        version = local_version(home)
         with closing(home.llm()) as llm:
-            yield LocalJudge(llm, f"{card.name} {receipts.sha256(card.to_json())[:12]}")
+            yield LocalJudge(llm, version)
         return
     declared = {sink.name: sink for sink in home.sinks() if sink.kind == "judge"}
     if name not in declared:

@@ -60,7 +60,7 @@ class JudgedFigure:
 
     Attributes:
         value: mean over the rows of the mean over their repeats, failed rows as 0; ``low`` and ``high`` are its 95 %
-            percentile-bootstrap interval over the rows.
+            interval as ``figure`` draws it, every row on its own.
         judged: the same without the failed rows; ``None`` where all failed.
         sd: pooled standard deviation between the repeats of a row, the judge's noise; ``None`` where nothing was repeated.
         n: rows, failed ones too.

@@ -16,9 +16,10 @@ from domicile.bootstrap import Home
 from domicile.console import Console
 from domicile.domain import Mode
 from domicile.errors import UsageError
-from domicile.ports import Embedder, Index
+from domicile.ports import Embedder, Generator, Index
 from domicile.retrieval import DEPTH
-from domicile_eval.judges import Judge
+from domicile_eval.closed_book import ClosedBook, ask_closed_book
+from domicile_eval.judges import Judge, local_version
 from domicile_eval.judging import REPEATS, JudgeReport, judge_observations
 from domicile_eval.results import NOBODY, WRITER, Observation, Run
 from domicile_eval.runner import SILENT, Scored, observe, score, search_only
@@ -43,20 +44,23 @@ class Options:
         mode: what is searched; answers are only asked for with ``hybrid``.
         judge: that says what answers are worth, if any.
         repeats: how often the judge is asked the same.
+        closed_book: what the language model writes answers to it is also asked without any passage.
     """
 
     full: bool = False
     mode: Mode = "hybrid"
     judge: Judge | None = None
     repeats: int = REPEATS
+    closed_book: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A run, and what the judge said of it."""
+    """A run, what the judge said of it, and what the language model says without the documents."""
 
     run: Run
     judged: JudgeReport | None = None
+    closed_book: ClosedBook | None = None
 
 
 def measure(home: Home, suite: Suite, index: Index, console: Console, options: Options) -> Measured:
@@ -68,9 +72,9 @@ def measure(home: Home, suite: Suite, index: Index, console: Console, options: O
     """
     began = perf_counter()
     embedder = RememberingEmbedder(home.embedder(), home.evaluation_cache(index.collection.name))
-    judged = None
+    judged = closed = None
     if suite.answers and options.mode == "hybrid":
-        seen = _asked(home, suite, index, embedder, console, options)
+        seen, closed = _asked(home, suite, index, embedder, console, options)
         scored = score(suite, index, seen, home.splitter())
         judged = _judged(seen, embedder, console, options)
     else:
@@ -81,8 +85,9 @@ def measure(home: Home, suite: Suite, index: Index, console: Console, options: O
     if newest <= index.generation:  # else it may hold what was erased since
         _remember(embedder, console)
     results = scored.results
-    if judged is not None:
-        results = tuple(replace(one, values={**one.values, **judged.values(one.id)}) for one in results)
+    for told in (judged, closed):
+        if told is not None:
+            results = tuple(replace(one, values={**one.values, **told.values(one.id)}) for one in results)
     run = Run(
         suite=suite.name,
         suite_hash=suite.hash,
@@ -95,7 +100,7 @@ def measure(home: Home, suite: Suite, index: Index, console: Console, options: O
         seconds=round(perf_counter() - began, 1),
         notes=dict(scored.notes),
     )
-    return Measured(run, judged)
+    return Measured(run, judged, closed)
 
 
 def _remember(embedder: RememberingEmbedder, console: Console) -> None:
@@ -122,15 +127,23 @@ def refuse_strangers(suite: Suite, index: Index) -> None:
 
 def _asked(
     home: Home, suite: Suite, index: Index, embedder: Embedder, console: Console, options: Options
-) -> list[Observation]:
+) -> tuple[list[Observation], ClosedBook | None]:
+    model = local_version(home) if options.closed_book else None  # before minutes of work: whether there is one
     llm = home.llm(wait_seconds=LOAD_SECONDS)
     try:
         with scratch_folder(home.path / "cache") as scratch:
             stage = Stage(home, suite, index, embedder, llm, scratch)
             with console.progress(f"asking {suite.name}", len(suite.items)) as advance:
-                return observe(stage, suite, home.regions, full=options.full, advance=advance)
+                seen = observe(stage, suite, home.regions, full=options.full, advance=advance)
+        return seen, None if model is None else _by_heart(home, llm, model, seen, console)
     finally:
         llm.close()
+
+
+def _by_heart(home: Home, llm: Generator, model: str, seen: list[Observation], console: Console) -> ClosedBook:
+    limits, spoken = home.settings.answering, [one for one in seen if one.generated]
+    with console.progress("asking without documents", len(spoken)) as advance:
+        return ask_closed_book(llm, model, spoken, limits.deadline_seconds, limits.max_tokens, advance)
 
 
 def _judged(seen: list[Observation], embedder: Embedder, console: Console, options: Options) -> JudgeReport | None:

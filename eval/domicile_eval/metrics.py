@@ -8,7 +8,7 @@ import numpy as np
 
 from domicile.errors import MissingExtra
 from domicile_eval.items import Item
-from domicile_eval.results import Result
+from domicile_eval.results import Result, cluster_of
 from domicile_eval.statistics import RESAMPLES, SEED, Figure, figure
 
 MEASURES = ("nDCG@10", "R@1", "R@5", "R@10", "R@100", "RR@10", "AP@100", "P@5")
@@ -40,6 +40,8 @@ HELD = "held"
 """The share of an item's gold documents that are in the generation at all."""
 METRICS = (*RETRIEVAL, *BY_SPAN, HELD, *ANSWERS, *RAGAS)
 LESS_IS_BETTER = frozenset({"false_answer", "false_abstention", "cost", "seconds"})
+AMOUNTS = frozenset({"cost", "seconds"})
+"""Metrics that are no judgement: a question that failed is not wrong in them."""
 
 
 def score(cases: Sequence[Item], rankings: Mapping[str, Sequence[str]]) -> dict[str, Figure]:
@@ -53,7 +55,8 @@ def score(cases: Sequence[Item], rankings: Mapping[str, Sequence[str]]) -> dict[
     """
     rng = np.random.default_rng(SEED)
     by_measure = per_question(cases, rankings, MEASURES)
-    return {name.lower(): figure(values, RESAMPLES, rng) for name, values in by_measure.items()}
+    clusters = [cluster_of(case.id, tuple(case.relevant)) for case in cases]
+    return {name.lower(): figure(values, RESAMPLES, rng, clusters=clusters) for name, values in by_measure.items()}
 
 
 def per_question(
@@ -81,8 +84,17 @@ def per_question(
 
 def figures_of(results: Sequence[Result]) -> dict[str, Figure]:
     """The mean of every metric over the items that it applies to, in the order of ``METRICS``."""
-    values: dict[str, list[float]] = {name: [] for name in METRICS}
+    values: dict[str, list[tuple[float, str]]] = {name: [] for name in METRICS}
     for one in results:
         for name, value in one.values.items():
-            values.setdefault(name, []).append(value)
-    return {name: figure(found) for name, found in values.items() if found}
+            values.setdefault(name, []).append((value, one.cluster))
+    return {name: figure_of(name, *zip(*found, strict=True)) for name, found in values.items() if found}
+
+
+def figure_of(metric: str, values: Sequence[float], clusters: Sequence[str]) -> Figure:
+    """The mean of a metric with the interval that every command and report shows.
+
+    Args:
+        clusters: of each value, see ``Result.cluster``.
+    """
+    return figure(values, clusters=clusters, share=metric not in AMOUNTS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +29,8 @@ class Observation:
     """What the use cases did with one item, before anything is judged.
 
     Attributes:
-        hits: ranked chunks of the search, best first; at most 100.
+        hits: ranked chunks of the search, best first; at most 100. Beyond the tenth those of documents that the answer
+            does not cite may have lost their text.
         answer: ``None`` where none was asked for, or it failed.
         confidence: 0 to 1, that the evidence answers the question; ``None`` where no answer was asked for.
         generated: whether the language model was asked, and not only the quotes.
@@ -82,6 +83,21 @@ class Result:
     confidence: float | None = None
     generated: bool = False
     failure: str | None = None
+
+    @property
+    def cluster(self) -> str:
+        """Questions of one cluster are right or wrong together."""
+        return cluster_of(self.id, self.gold)
+
+
+def cluster_of(question: str, gold: Sequence[str]) -> str:
+    """The first document that answers the question; a question that none answers is a cluster of its own.
+
+    Questions that need two documents join these. Of all that hang together by such joins four clusters would hold 84 % of the
+    handbook's answerable questions, and a bootstrap needs many clusters of like size (Cameron, Gelbach and Miller 2008,
+    "Bootstrap-Based Improvements for Inference with Clustered Errors"). By their first documents they are a hundred.
+    """
+    return f"document {gold[0]}" if gold else f"question {question}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from hashlib import sha256
+from pathlib import Path
 from statistics import fmean
 from time import perf_counter
 from typing import NamedTuple
 
 from domicile import labels
 from domicile.conversation import standalone
-from domicile.domain import OWNER, Answer, Hit, Mode, Note
-from domicile.errors import DomicileError, InvalidRequest, LabelError, UsageError
+from domicile.domain import OWNER, Answer, Chunk, Hit, Mode, Note
+from domicile.errors import DomicileError, InvalidRequest, LabelError, MissingExtra, UsageError
 from domicile.inquiry import AnswerRequest
 from domicile.labels import PartialLabel, Regions
 from domicile.ports import Index, SentenceSplitter
 from domicile.retrieval import Retriever
 from domicile_eval.answer_metrics import is_silent, score_answer
-from domicile_eval.comparison import AMOUNTS, wrong
+from domicile_eval.comparison import wrong
 from domicile_eval.items import Item
 from domicile_eval.leaks import LeakCheck
-from domicile_eval.metrics import BY_SPAN, HELD, MEASURES, SPAN_MEASURES, per_question
+from domicile_eval.metrics import AMOUNTS, BY_SPAN, HELD, MEASURES, SPAN_MEASURES, per_question
 from domicile_eval.ragas_suite import score_without_llm
 from domicile_eval.results import Observation, Result
 from domicile_eval.spans import Passage, Texts, as_ranking, locate
@@ -56,13 +60,7 @@ class Ranked(NamedTuple):
     chunks: dict[str, tuple[str, ...]]
 
 
-def rank_documents(
-    retriever: Retriever,
-    collection: str,
-    items: Sequence[Item],
-    mode: Mode,
-    advance: Callable[[int], None] = lambda questions: None,
-) -> Ranked:
+def rank_documents(retriever: Retriever, collection: str, items: Sequence[Item], mode: Mode) -> Ranked:
     """Search for every question of the suite, as the owner of the home."""
     rankings: dict[str, list[str]] = {}
     chunks: dict[str, tuple[str, ...]] = {}
@@ -74,7 +72,6 @@ def rank_documents(
         chunks[item.id] = identities(result.hits)
         generation = result.generation
         notes.update(result.notes)
-        advance(1)
     return Ranked(generation, rankings, notes, chunks)
 
 
@@ -106,10 +103,23 @@ def search_only(
     advance: Callable[[int], None] = lambda questions: None,
 ) -> Scored:
     """Search for every item as the owner of the home, and score the ranked documents."""
-    ranked = rank_documents(retriever, collection, items, mode, advance)
+    rankings: dict[str, list[str]] = {}
+    chunks: dict[str, tuple[str, ...]] = {}
+    failures: dict[str, str] = {}
+    notes: Counter[str] = Counter()
+    for item in items:
+        try:
+            ranked = rank_documents(retriever, collection, [item], mode)
+        except Exception as error:
+            failures[item.id] = why(error)
+        else:
+            rankings |= ranked.rankings
+            chunks |= ranked.chunks
+            notes.update(str(note) for note in ranked.notes.elements())
+        advance(1)
     values: dict[str, dict[str, float]] = {item.id: {} for item in items}
     judged = [item for item in items if item.gold]
-    for name, found in per_question(judged, ranked.rankings, MEASURES).items():
+    for name, found in per_question(judged, rankings, MEASURES).items():
         for item, value in zip(judged, found, strict=True):
             values[item.id][name.lower()] = value
     results = tuple(
@@ -119,13 +129,29 @@ def search_only(
             tuple(item.kinds),
             item.split,
             values[item.id],
-            ranking=ranked.chunks[item.id],
-            documents=tuple(ranked.rankings[item.id][:IDENTITY_TOP]),
+            ranking=chunks.get(item.id, ()),
+            documents=tuple(rankings.get(item.id, ())[:IDENTITY_TOP]),
             gold=tuple(item.relevant),
+            failure=failures.get(item.id),
         )
         for item in items
     )
-    return Scored(results, Counter({str(note): count for note, count in ranked.notes.items()}))
+    return Scored(results, notes)
+
+
+def why(error: Exception) -> str:
+    """What an item that failed tells. Of an error that nobody foresaw it is type and place: its message may quote a document.
+
+    Raises:
+        MemoryError, MissingExtra: the same, since no question is to blame.
+    """
+    if isinstance(error, MemoryError | MissingExtra):
+        raise error
+    if isinstance(error, DomicileError):
+        return f"{type(error).__name__}: {error}"
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    system = f": {os.strerror(error.errno)}" if isinstance(error, OSError) and error.errno else ""
+    return f"{type(error).__name__} in {Path(where.filename).name}, line {where.lineno}{system}"
 
 
 def observe(
@@ -137,11 +163,29 @@ def observe(
         full: whether the language model writes every answer, and not only ``suite.generated`` of them.
     """
     spoken = frozenset(item.id for item in suite.items) if full else _spoken(suite)
+    places: dict[str, Chunk] = {}
     found = []
     for item in suite.items:
-        found.append(_observe(stage, suite, item, regions, generated=item.id in spoken))
+        seen = _observe(stage, suite, item, regions, generated=item.id in spoken)
+        found.append(replace(seen, hits=lightened(seen, places)))
         advance(1)
     return found
+
+
+def lightened(seen: Observation, places: dict[str, Chunk]) -> tuple[Hit, ...]:
+    """The hits as they are kept until all is judged: of what is neither at the top nor of a document that is cited, the
+    place is enough. A place that many questions find is kept once."""
+    cited = {citation.document for citation in seen.answer.citations} if seen.answer is not None else set()
+    return tuple(
+        hit
+        if hit.rank <= IDENTITY_TOP or hit.chunk.document in cited
+        else replace(hit, chunk=places.setdefault(hit.chunk.id, _place(hit.chunk)))
+        for hit in seen.hits
+    )
+
+
+def _place(chunk: Chunk) -> Chunk:
+    return replace(chunk, title="", heading=(), text="", context="", metadata=())
 
 
 def _spoken(suite: Suite) -> frozenset[str]:
@@ -156,16 +200,12 @@ def _observe(stage: Stage, suite: Suite, item: Item, regions: Regions, *, genera
         raise UsageError(f"{item.line or item.id}: flags: {error}") from None
     hits: tuple[Hit, ...] = ()
     stage.received.clear()
-    began = perf_counter()
     try:
         hits = _search(stage, suite, item)
-        if not suite.answers:
-            return Observation(item, hits, seconds=perf_counter() - began)
         began = perf_counter()
         answer = _answer(stage, suite, item, flags, generated=generated)
-    except DomicileError as error:
-        why = f"{type(error).__name__}: {error}"
-        return Observation(item, hits, generated=generated, sent=tuple(stage.received), failure=why)
+    except Exception as error:
+        return Observation(item, hits, generated=generated, sent=tuple(stage.received), failure=why(error))
     seconds, sent = perf_counter() - began, tuple(stage.received)
     failure = "the answer has no receipt" if answer.receipt is None else None
     return Observation(item, hits, answer, answer.confidence, generated, seconds, sent, failure)
@@ -198,40 +238,68 @@ def _answer(stage: Stage, suite: Suite, item: Item, flags: PartialLabel, *, gene
     return last
 
 
+class _Judged(NamedTuple):
+    """An observation with what it is worth, but for its search; ``seen`` says so where that could not be worked out."""
+
+    seen: Observation
+    passages: tuple[Passage, ...]
+    values: dict[str, float]
+    notes: Counter[str]
+
+
 def score(suite: Suite, index: Index, seen: Sequence[Observation], splitter: SentenceSplitter) -> Scored:
     """Every observation with the values of its metrics."""
-    notes: Counter[str] = Counter()
     texts = _texts(index)
-    passages = {one.item.id: locate(one.item.gold, texts) for one in seen}
-    values = _retrieval(seen, passages)
     leaks = LeakCheck(suite.documents, texts) if suite.documents else None
-    for one in seen:
-        own = values[one.item.id]
-        compared = score_without_llm(one, splitter)
-        own |= compared.values
-        notes.update(f"{metric}: {reason}" for metric, reason in compared.failures.items())
-        if one.answer is not None:
-            notes.update(one.answer.notes)
-        if is_silent(one):
-            notes[SILENT] += 1
-        if one.item.gold:
-            own[HELD] = fmean(texts(uri) is not None for uri in one.item.relevant)
-        if suite.answers:
-            own |= score_answer(one, passages[one.item.id], texts)
-        if leaks is not None:
-            own["no_leak"] = float(not any(leaks.found(one, suite.principal(one.item))))
-        if one.failure is not None:
-            own |= {name: wrong(name) for name in (*own, *_missed(suite, one.item)) if name not in AMOUNTS}
-    return Scored(tuple(_result(one, values[one.item.id]) for one in seen), notes)
+    judged = [_judged(suite, one, texts, leaks, splitter) for one in seen]
+    values = _retrieval(judged)
+    notes: Counter[str] = Counter()
+    for one in judged:
+        item, own = one.seen.item, values[one.seen.item.id]
+        own |= one.values
+        notes.update(one.notes)
+        if one.seen.failure is not None:
+            own |= {name: wrong(name) for name in (*own, *_missed(item)) if name not in AMOUNTS}
+    return Scored(tuple(_result(one.seen, values[one.seen.item.id]) for one in judged), notes)
 
 
-def _missed(suite: Suite, item: Item) -> Iterator[str]:
+def _judged(
+    suite: Suite, seen: Observation, texts: Texts, leaks: LeakCheck | None, splitter: SentenceSplitter
+) -> _Judged:
+    """What cannot be judged is a failure, and is judged again without any text: that names all metrics that it is wrong in."""
+    try:
+        return _valued(suite, seen, texts, leaks, splitter)
+    except Exception as error:
+        lost = replace(seen, hits=(), answer=None, sent=(), failure=why(error))
+        return _valued(suite, lost, lambda uri: None, leaks, splitter)
+
+
+def _valued(
+    suite: Suite, seen: Observation, texts: Texts, leaks: LeakCheck | None, splitter: SentenceSplitter
+) -> _Judged:
+    passages = locate(seen.item.gold, texts)
+    compared = score_without_llm(seen, splitter)
+    values = dict(compared.values)
+    notes = Counter(f"{metric}: {reason}" for metric, reason in compared.failures.items())
+    if seen.answer is not None:
+        notes.update(seen.answer.notes)
+    if is_silent(seen):
+        notes[SILENT] += 1
+    if seen.item.gold:
+        values[HELD] = fmean(texts(uri) is not None for uri in seen.item.relevant)
+    values |= score_answer(seen, passages, texts)
+    if leaks is not None:
+        values["no_leak"] = float(not any(leaks.found(seen, suite.principal(seen.item))))
+    return _Judged(seen, passages, values, notes)
+
+
+def _missed(item: Item) -> Iterator[str]:
     """What an answer to the item would have been judged by, beside what every item of its kind is."""
-    if suite.answers and item.gold:
+    if item.gold:
         yield from ("quote_validity", "citation_precision", "citation_document_precision")
-    if suite.answers and item.route is not None:
+    if item.route is not None:
         yield "route"
-    if suite.answers and item.outdated:
+    if item.outdated:
         yield "current"
 
 
@@ -244,17 +312,18 @@ def _texts(index: Index) -> Texts:
     return text
 
 
-def _retrieval(seen: Sequence[Observation], passages: dict[str, tuple[Passage, ...]]) -> dict[str, dict[str, float]]:
+def _retrieval(judged: Sequence[_Judged]) -> dict[str, dict[str, float]]:
     """What the search is worth, of the items that have something to find."""
-    values: dict[str, dict[str, float]] = {one.item.id: {} for one in seen}
-    judged = [one for one in seen if one.item.gold]
-    items = [one.item for one in judged]
-    for name, found in per_question(items, {one.item.id: documents_of(one.hits) for one in judged}, MEASURES).items():
+    values: dict[str, dict[str, float]] = {one.seen.item.id: {} for one in judged}
+    searched = [one for one in judged if one.seen.item.gold]
+    items = [one.seen.item for one in searched]
+    rankings = {one.seen.item.id: documents_of(one.seen.hits) for one in searched}
+    for name, found in per_question(items, rankings, MEASURES).items():
         for item, value in zip(items, found, strict=True):
             values[item.id][name.lower()] = value
-    by_span = [one for one in judged if any(gold.span for gold in one.item.gold)]
-    named = [Item.judged(one.item.id, "", {str(n): 1 for n in range(len(passages[one.item.id]))}) for one in by_span]
-    rankings = {one.item.id: as_ranking(passages[one.item.id], one.hits) for one in by_span}
+    by_span = [one for one in searched if any(gold.span for gold in one.seen.item.gold)]
+    named = [Item.judged(one.seen.item.id, "", {str(n): 1 for n in range(len(one.passages))}) for one in by_span]
+    rankings = {one.seen.item.id: as_ranking(one.passages, one.seen.hits) for one in by_span}
     for name, found in zip(BY_SPAN, per_question(named, rankings, SPAN_MEASURES).values(), strict=True):
         for item, value in zip(named, found, strict=True):
             values[item.id][name] = value

@@ -22,7 +22,7 @@ from domicile.ports import Embedder, NewChunk, Offsets, SentenceSplitter
 from domicile_ingest.parsing.parsed import Parsed
 from domicile_ingest.parsing.structure import Block, blocks
 
-CHUNKING = "2"
+CHUNKING = "3"
 """Version of text and chunking: part of the pipeline's fingerprint, raised whenever either yields something else."""
 
 _SPECIALS = 2  # [CLS] and [SEP]

@@ -12,9 +12,8 @@ from pathlib import Path
 from domicile.bootstrap import Home
 from domicile.console import Console, parser, run, subparser
 from domicile.errors import UsageError
-from domicile.ports import Gate
 from domicile_ingest import job_commands
-from domicile_ingest.gates import OpenGate, registered_gate
+from domicile_ingest.gates import Asked, Gates, OpenGate
 from domicile_ingest.ingestion import Ingestion, Options, Plan, Progress, Refused, Report, Watch
 from domicile_ingest.plan import PlannedFailure
 from domicile_ingest.sources import Failure
@@ -53,16 +52,18 @@ def main(argv: Sequence[str], open_gate: OpenGate | None = None) -> int:
     made = subparser(
         actions,
         "reindex",
-        _reindex,
+        partial(_reindex, open_gate),
         "cut and embed every stored document anew, for another embedder or engine; the old generation serves meanwhile",
-        "  domicile ingest reindex --collection handbook",
+        "  domicile ingest reindex --collection handbook\n"
+        "  domicile ingest reindex --collection handbook --gate handbook",
     )
     made.add_argument("--collection", required=True, metavar="C")
+    _gate_flags(made)
     made = subparser(
         actions,
         "erase",
         _erase,
-        "remove documents for ever: from every generation, cache and queue; no rollback brings them back",
+        "remove documents for ever: from every generation, cache and queue; no rollback brings them back, and no gate is asked",
         "  domicile ingest erase hr/complaint-17.md --collection handbook",
     )
     made.add_argument("documents", nargs="+", metavar="DOC", help="the URI of a document, with all that lies in it")
@@ -86,19 +87,21 @@ def _source_flags(made: argparse.ArgumentParser, *, required: bool) -> None:
 
 
 def _gate_flags(made: argparse.ArgumentParser) -> None:
-    made.add_argument(
+    which = made.add_mutually_exclusive_group()
+    which.add_argument(
         "--gate",
         metavar="SUITE",
         help="ask this suite of the new generation before it serves; exit 5 where it is worse than the baseline, "
-        "and the old one serves on",
+        "and the old one serves on (default: the collection's gate in domicile.toml, if it has one)",
     )
+    which.add_argument("--no-gate", action="store_true", help="ask nobody, although the collection has a gate")
     made.add_argument(
         "--suites",
         type=Path,
         metavar="DIR",
-        help="with --gate: the suites and their baselines (default: the checkout's eval/)",
+        help="with a gate: the suites and their baselines (default: the checkout's eval/)",
     )
-    made.add_argument("--full", action="store_true", help="with --gate: generate every answer, not a fixed 40")
+    made.add_argument("--full", action="store_true", help="with a gate: generate every answer, not a fixed 40")
 
 
 def _run(open_gate: OpenGate | None, parsed: argparse.Namespace, console: Console) -> int:
@@ -106,31 +109,26 @@ def _run(open_gate: OpenGate | None, parsed: argparse.Namespace, console: Consol
     plan = None if parsed.plan is None else _fitting_plan(parsed)
     if plan is None and (parsed.source is None or parsed.collection is None):
         raise UsageError("domicile ingest run: SOURCE and --collection are needed, or --plan FILE")
-    gate = _gate(open_gate, home, parsed.collection if plan is None else plan.collection, parsed, console)
+    gates = _gates(open_gate, home, parsed.collection if plan is None else plan.collection, parsed)
     what = parsed.source.name if plan is None else plan.source
     try:
-        with Ingestion(home) as ingestion, watching(console, what) as watch:
+        with Ingestion(home, gates) as ingestion, watching(console, what) as watch:
             if plan is None:
-                report = ingestion.run(parsed.source, parsed.collection, _options(parsed), watch, gate)
+                report = ingestion.run(parsed.source, parsed.collection, _options(parsed), watch)
             else:
-                report = ingestion.apply(plan, watch, gate)
+                report = ingestion.apply(plan, watch)
     except Refused as refused:
         return _refused(refused, console)
-    if gate is not None and report.commit.gate is None:
-        console.note(f"nothing changed: {parsed.gate} was not asked")
+    if report.commit.gate is None and (suite := gates.suite(report.collection)) is not None:
+        console.note(f"nothing changed: {suite} was not asked")
     return _finish(report, console)
 
 
-def _gate(
-    open_gate: OpenGate | None, home: Home, collection: str, parsed: argparse.Namespace, console: Console
-) -> Gate | None:
-    """The gate, ready, before anything is ingested."""
-    if parsed.gate is None:
-        if parsed.suites is not None or parsed.full:
-            raise UsageError("--suites and --full belong to --gate SUITE")
-        return None
-    opened = open_gate or registered_gate()
-    return opened(home, home.collection(collection).name, parsed.gate, parsed.suites, parsed.full, console)
+def _gates(open_gate: OpenGate | None, home: Home, collection: str, parsed: argparse.Namespace) -> Gates:
+    gates = Gates(home, Asked(parsed.gate, parsed.no_gate, parsed.suites, parsed.full), open_gate)
+    if gates.suite(collection) is None and (parsed.suites is not None or parsed.full):
+        raise UsageError("--suites and --full belong to a gate, and none is to be asked: give --gate SUITE")
+    return gates
 
 
 def _fitting_plan(parsed: argparse.Namespace) -> Plan:
@@ -170,10 +168,14 @@ def _plan(parsed: argparse.Namespace, console: Console) -> int:
     return EXIT_SOME_FAILED if plan.failures else 0
 
 
-def _reindex(parsed: argparse.Namespace, console: Console) -> int:
+def _reindex(open_gate: OpenGate | None, parsed: argparse.Namespace, console: Console) -> int:
     home = Home.open(console.home, console.environment)
-    with Ingestion(home) as ingestion, watching(console, parsed.collection) as watch:
-        report = ingestion.reindex(parsed.collection, watch)
+    gates = _gates(open_gate, home, parsed.collection, parsed)
+    try:
+        with Ingestion(home, gates) as ingestion, watching(console, parsed.collection) as watch:
+            report = ingestion.reindex(parsed.collection, watch)
+    except Refused as refused:
+        return _refused(refused, console)
     return _finish(report, console)
 
 
@@ -189,6 +191,8 @@ def _refused(refused: Refused, console: Console) -> int:
     _note_failures(refused.failures, console)
     console.note(f"domicile: {refused}")
     serving = f"generation {refused.serving} serves on" if refused.serving else "nothing serves yet"
+    if refused.narrowed:
+        serving = f"generation {refused.serving} has the old texts, with the labels that became narrower"
     console.note(f"nothing was published: {serving}")
     return refused.exit_code
 

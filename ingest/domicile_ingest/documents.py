@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 
 from domicile.domain import Collection, Document
 from domicile.errors import DocumentError, Forbidden, UnknownDocument
+from domicile.labels import partial_of
 from domicile.metadata import merge, read
-from domicile.ports import DocumentState, IndexChange, IndexWriter
+from domicile.ports import DocumentState, Gate, IndexChange, IndexWriter
 from domicile.uris import erased_hash, is_erased, is_or_lies_in
 from domicile_ingest.chunking import chunk
 from domicile_ingest.embedding import Prepared, Tools, prepare, write
+from domicile_ingest.gates import commit_through
 from domicile_ingest.labelling import Labeller
+from domicile_ingest.narrowing import Said
 from domicile_ingest.parsing.parsed import Parsed, clean, one_line, require_text
 from domicile_ingest.preparing import Text, open_item
 from domicile_ingest.progress import Meter, Watch
@@ -69,7 +72,13 @@ class Documents:
         self._labeller = labeller
 
     def put(
-        self, uri: str, upload: Upload, tools: Tools, watch: Watch, readers: frozenset[str] | None = None
+        self,
+        uri: str,
+        upload: Upload,
+        tools: Tools,
+        watch: Watch,
+        readers: frozenset[str] | None = None,
+        gate: Gate | None = None,
     ) -> Report:
         """Add or replace a document; its attachments are documents of their own.
 
@@ -77,15 +86,17 @@ class Documents:
 
         Args:
             readers: the groups of who asks for it, ``None`` for the owner.
+            gate: must pass what is new before it serves.
 
         Raises:
+            Refused: the gate said no.
             Forbidden: it, or what lies in it, is not open to these readers; nothing is changed.
             WriterBusy, EmbedderMismatch, StorageError, Cancelled: see ``IndexWriter`` and ``Watch``.
         """
         meter = Meter(watch)
         meter.begin("embedding", 1)
         opened = open_item(Item(uri, uri, upload.digest, len(upload.data), upload.parse), tools.parser)
-        result = _Result(meter, list(opened.failures))
+        result = _Result(meter, list(opened.failures), gate)
         with self._writer.change(self._collection, tools.embedder) as change:
             states = change.states()
             _refuse_hidden(_inside(states, uri), change, readers)
@@ -104,17 +115,18 @@ class Documents:
                         result.counts["deleted"] += 1
             return result.report(self._collection, change)
 
-    def delete(self, uri: str, watch: Watch, readers: frozenset[str] | None = None) -> Report:
+    def delete(self, uri: str, watch: Watch, readers: frozenset[str] | None = None, gate: Gate | None = None) -> Report:
         """Delete a document and its attachments.
 
         Args:
-            readers: see ``put``.
+            readers, gate: see ``put``.
 
         Raises:
+            Refused: the gate said no.
             UnknownDocument: it is not there, or not open to these readers (the two are not told apart).
             Forbidden: something in it is not open to them; nothing is changed.
         """
-        result = _Result(Meter(watch), [])
+        result = _Result(Meter(watch), [], gate)
         with self._writer.change(self._collection, None) as change:
             states = change.states()
             if uri not in states or _hidden(uri, change, readers):
@@ -126,7 +138,7 @@ class Documents:
             return result.report(self._collection, change)
 
     def erase(self, uris: list[str], watch: Watch) -> Report:
-        """Remove documents, and what lies in them, for ever: no rollback brings them back.
+        """Remove documents, and what lies in them, for ever: no rollback brings them back. No gate is asked.
 
         Raises:
             UnknownDocument: no retained generation holds one of them; then nothing is erased.
@@ -136,9 +148,13 @@ class Documents:
             result.counts["deleted"] = len(change.erase(uris))
             return result.report(self._collection, change)
 
-    def reindex(self, tools: Tools, watch: Watch) -> Report:
-        """Cut and embed every stored document anew, by the embedder and chunker of now; the sources are not needed."""
-        result = _Result(Meter(watch), [])
+    def reindex(self, tools: Tools, watch: Watch, gate: Gate | None = None) -> Report:
+        """Cut and embed every stored document anew, by the embedder and chunker of now; the sources are not needed.
+
+        Raises:
+            Refused: the gate said no.
+        """
+        result = _Result(Meter(watch), [], gate)
         with self._writer.change(self._collection, tools.embedder, rebuild=True) as change:
             states = change.states()
             result.meter.begin("embedding", len(states))
@@ -172,6 +188,8 @@ class Documents:
         parsed = text.parsed
         label, warnings = self._labeller.label(text.uri, outside, parsed.label, upload.label)
         metadata = merge(read(upload.metadata), parsed.metadata)
+        if old is not None:
+            result.said[text.uri] = Said(partial_of(label), state)
         result.warnings += [*warnings, *(f"{text.uri}: {remark}" for remark in metadata.remarks)]
         result.counts["added" if old is None else "changed"] += 1
         document = Document(
@@ -186,13 +204,15 @@ class _Result:
 
     meter: Meter
     failures: list[Failure]
+    gate: Gate | None = None
     warnings: list[str] = field(default_factory=list)
+    said: dict[str, Said] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
 
     def report(self, collection: Collection, change: IndexChange) -> Report:
         """Commit, and say what was done."""
         self.meter.begin("committing", 1)
-        commit = change.commit()
+        commit = commit_through(change, self.gate, collection.name, self.failures, self.said)
         self.meter.done()
         return Report(
             collection.name,

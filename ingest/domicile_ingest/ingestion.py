@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from domicile.bootstrap import Home
@@ -12,7 +14,9 @@ from domicile.models.artefact import ModelFolder
 from domicile.ports import Embedder, Gate
 from domicile_ingest.documents import Documents, Upload
 from domicile_ingest.embedding import Tools
+from domicile_ingest.gates import Gates, Heard
 from domicile_ingest.labelling import Labeller
+from domicile_ingest.narrowing import narrow_stored
 from domicile_ingest.parsing.sandbox import Sandbox
 from domicile_ingest.pipeline import Options, Pipeline
 from domicile_ingest.plan import Plan
@@ -28,10 +32,17 @@ class Ingestion:
 
     The embedder and the parsing processes are made when first needed and kept until the end of the block: a command
     uses them once, a worker for all its jobs. A model that changes on disk meanwhile is verified and loaded anew.
+
+    Whatever publishes is refused where the collection's gate says no (``Refused``), or cannot be asked (``UsageError``,
+    ``MissingExtra``), and then before anything is read; but ``erase`` asks nobody, and labels become narrower all the same.
+
+    Args:
+        gates: by default those that the settings name.
     """
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, gates: Gates | None = None) -> None:
         self._home = home
+        self._gates = gates or Gates(home)
         self._sandbox = Sandbox()
         self._embedder: tuple[ModelFolder, Embedder] | None = None
 
@@ -41,36 +52,31 @@ class Ingestion:
     def __exit__(self, *error: object) -> None:
         self._sandbox.close()
 
-    def run(
-        self, source: Path, collection: str, options: Options, watch: Watch = unwatched, gate: Gate | None = None
-    ) -> Report:
+    def run(self, source: Path, collection: str, options: Options, watch: Watch = unwatched) -> Report:
         """Make a collection what a source holds now.
-
-        Args:
-            gate: must pass what is new before it serves.
 
         Raises:
             UsageError: the source is not there, or would delete everything.
-            Refused: the gate said no.
             Others: see ``Pipeline.run``.
         """
-        pipeline, opened = self._pipeline(source, collection)
-        return pipeline.run(opened, options, watch, gate=gate)
+        with self._gated(collection, watch) as (gate, heard):
+            pipeline, opened = self._pipeline(source, collection)
+            return pipeline.run(opened, options, heard, gate=gate)
 
     def plan(self, source: Path, collection: str, options: Options, watch: Watch = unwatched) -> Plan:
         """What ``run`` would do now."""
         pipeline, opened = self._pipeline(source, collection)
         return pipeline.plan(opened, options, watch)
 
-    def apply(self, plan: Plan, watch: Watch = unwatched, gate: Gate | None = None) -> Report:
+    def apply(self, plan: Plan, watch: Watch = unwatched) -> Report:
         """Do what a plan says, and nothing else.
 
         Raises:
             UsageError: the collection or the source is not what it was.
-            Refused: the gate said no.
         """
-        pipeline, opened = self._pipeline(Path(plan.source), plan.collection)
-        return pipeline.run(opened, Options(unerase=plan.unerase), watch, plan, gate)
+        with self._gated(plan.collection, watch) as (gate, heard):
+            pipeline, opened = self._pipeline(Path(plan.source), plan.collection)
+            return pipeline.run(opened, Options(unerase=plan.unerase), heard, plan, gate)
 
     def put(
         self,
@@ -81,16 +87,18 @@ class Ingestion:
         readers: frozenset[str] | None = None,
     ) -> Report:
         """Add or replace one document, see ``Documents.put``."""
-        return self._documents(collection).put(uri, upload, self._tools(), watch, readers)
+        with self._gated(collection, watch) as (gate, heard):
+            return self._documents(collection).put(uri, upload, self._tools(), heard, readers, gate)
 
     def delete(
         self, collection: str, uri: str, watch: Watch = unwatched, readers: frozenset[str] | None = None
     ) -> Report:
         """Delete one document, see ``Documents.delete``."""
-        return self._documents(collection).delete(uri, watch, readers)
+        with self._gated(collection, watch) as (gate, heard):
+            return self._documents(collection).delete(uri, heard, readers, gate)
 
     def erase(self, collection: str, uris: list[str], watch: Watch = unwatched) -> Report:
-        """Remove documents from every generation, cache and queue, see ``Documents.erase``.
+        """Remove documents from every generation, cache and queue, see ``Documents.erase``. No gate is asked.
 
         Raises:
             StorageError: answers that were made from them may still be cached; erase again once the disk is mended.
@@ -114,7 +122,27 @@ class Ingestion:
 
     def reindex(self, collection: str, watch: Watch = unwatched) -> Report:
         """Cut and embed a collection anew, see ``Documents.reindex``."""
-        return self._documents(collection).reindex(self._tools(), watch)
+        with self._gated(collection, watch) as (gate, heard):
+            return self._documents(collection).reindex(self._tools(), heard, gate)
+
+    @contextmanager
+    def _gated(self, name: str, watch: Watch) -> Iterator[tuple[Gate | None, Heard]]:
+        """The gate of a collection, ready, and the watch that it tells how far it is.
+
+        Raises:
+            Refused: the gate said no; labels that became narrower are published all the same.
+        """
+        collection, heard = self._home.collection(name), Heard(watch)
+        gate = self._gates.open(collection.name, heard)
+        try:
+            yield gate, heard
+        except Refused as refused:
+            if refused.said:
+                stored = self._home.generations(name).manifest(refused.serving)
+                as_it_is = replace(collection, language=stored.language)  # another one would index all words anew
+                if (commit := narrow_stored(self._home.index_writer(), as_it_is, refused.said)) is not None:
+                    refused.serving, refused.narrowed = commit.generation, True
+            raise
 
     def _pipeline(self, place: Path, name: str) -> tuple[Pipeline, Source]:
         home, collection = self._home, self._home.collection(name)

@@ -77,15 +77,18 @@ def add_to(actions: Any) -> None:
 
 
 def _worker(parsed: argparse.Namespace, console: Console) -> int:
+    from domicile_ingest.gates import Gates
     from domicile_ingest.ingestion import Ingestion
     from domicile_ingest.job_work import work_for
 
     home = Home.open(console.home, console.environment)
     prepare_home(console.home)
+    gates = Gates(home)
+    gates.require()  # or each job of such a collection would fail, where another worker could do it
     jobs = home.jobs()
     jobs.sweep()
     _log("start", home=str(console.home))
-    with Ingestion(home) as ingestion:
+    with Ingestion(home, gates) as ingestion:
         tally = Worker(jobs, work_for(home, jobs, ingestion), _stop_on_signals(), _log).run(once=parsed.once)
     _log("stop", jobs=tally.jobs, bad=tally.bad)
     console.result({"stopped": True, "jobs": tally.jobs, "failed": tally.bad})
@@ -223,7 +226,8 @@ def _progress(told: Any) -> str:
     done, total, eta = told["documents"], told["documents_total"], told["eta_seconds"]
     failed = f", {told['failed']:,} failed" if told["failed"] else ""
     rate = f", {(total - done) / eta:,.1f}/s, about {eta:,.0f} s left" if eta else ""
-    return f"{told['stage']} {done:,} of {total:,} documents{failed}{rate}"
+    what = "questions" if told["stage"] == "asking" else "documents"
+    return f"{told['stage']} {done:,} of {total:,} {what}{failed}{rate}"
 
 
 def printable(text: str) -> str:

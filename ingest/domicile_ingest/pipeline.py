@@ -14,22 +14,25 @@ from itertools import islice
 
 from domicile import labels
 from domicile.domain import Collection, Document
-from domicile.errors import DocumentError, GateFailed, UsageError
-from domicile.ports import Commit, DocumentState, Gate, GateReport, Index, IndexChange, IndexWriter
+from domicile.errors import DocumentError, UsageError
+from domicile.labels import PartialLabel
+from domicile.ports import DocumentState, Gate, IndexChange, IndexWriter
 from domicile.uris import containers, is_erased
 from domicile_ingest.chunking import chunk
 from domicile_ingest.embedding import Prepared, Tools, prepare, write
 from domicile_ingest.flow import ordered, threads
+from domicile_ingest.gates import commit_through
 from domicile_ingest.labelling import Labeller
+from domicile_ingest.narrowing import Said
 from domicile_ingest.plan import Plan, PlannedChange, PlannedFailure
 from domicile_ingest.preparing import Opened, Text, open_item
 from domicile_ingest.progress import Meter, Watch, unwatched
-from domicile_ingest.report import COUNTS, Refused, Report, failures_to_json
+from domicile_ingest.report import COUNTS, Report, failures_to_json
 from domicile_ingest.scan import PARTIAL, TAKEN, Scan, Surroundings, scan
 from domicile_ingest.sources import Failure, Hidden, Item, Source
 
 _KEPT = "!"
-"""Ends the state of a document that was relabelled while it could not be read."""
+"""Ends the state of a document that was relabelled while its new text could not be read, or did not pass the gate."""
 _NOT_AS_PLANNED = "is not any more what the plan was made for: make a new plan"
 _OPENED_AHEAD = 8
 
@@ -57,6 +60,7 @@ class _Run:
         plan: to which it keeps.
         opened: documents that were read, whose attachments are therefore known.
         written: documents that are in the change.
+        said: what is said now of stored documents, for the case that the gate refuses the rest.
     """
 
     change: IndexChange
@@ -69,6 +73,11 @@ class _Run:
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
     opened: set[str] = field(default_factory=set)
     written: set[str] = field(default_factory=set)
+    said: dict[str, Said] = field(default_factory=dict)
+
+    def relabel(self, uri: str, said: PartialLabel, state: str) -> None:
+        self.change.relabel(uri, partial(labels.narrow, flags=said), state)
+        self.said[uri] = Said(said, state)
 
     def fail(self, failure: Failure) -> None:
         self.scan.fail(failure)
@@ -117,7 +126,7 @@ class Pipeline:
                 run.change.delete(uri)
             run.counts["deleted"] = len(missing)
             run.meter.begin("committing", 1)
-            commit = self._commit(run, gate)
+            commit = commit_through(run.change, gate, self._collection.name, run.scan.failures, run.said)
             run.meter.done()
         run.counts["failed"] = len(run.scan.failures)
         return Report(
@@ -160,24 +169,6 @@ class Pipeline:
             embed=sum(change.embed for change in changes),
             seconds=round(run.meter.seconds, 3),
         )
-
-    def _commit(self, run: _Run, gate: Gate | None) -> Commit:
-        if gate is None:
-            return run.change.commit()
-        said: list[GateReport] = []
-
-        def asked(candidate: Index) -> GateReport:
-            said.append(gate(candidate))
-            return said[-1]
-
-        serving = run.change.current
-        try:
-            return run.change.commit(asked)
-        except GateFailed as error:
-            if not said:
-                raise
-            number = 0 if serving is None else serving.generation
-            raise Refused(self._collection.name, number, said[-1], tuple(run.scan.failures)) from error
 
     @contextmanager
     def _begin(self, source: Source, options: Options, meter: Meter, plan: Plan | None) -> Iterator[_Run]:
@@ -263,6 +254,8 @@ class Pipeline:
             return None
         label, warnings = self._labeller.label(text.uri, outside, text.parsed.label)
         run.scan.warnings += warnings
+        if old is not None:
+            run.said[text.uri] = Said(labels.partial_of(label), f"{state}{_KEPT}")
         run.scan.remark(text.uri, text.parsed.metadata)
         run.counts["added" if old is None else "changed"] += 1
         run.written.add(text.uri)
@@ -286,7 +279,7 @@ class Pipeline:
                 if old.state.rstrip(_KEPT + PARTIAL) != state:
                     # what nobody says any more is not allowed any more, unless who said it cannot be listed now
                     said = self._labeller.whole(outside) if file in source.known else labels.join_partial(outside)
-                    run.change.relabel(uri, partial(labels.narrow, flags=said), f"{state}{_KEPT}")
+                    run.relabel(uri, said, f"{state}{_KEPT}")
 
     def _narrow_put(self, run: _Run) -> None:
         """What was put through the API is no source's, but what is said of the collection now holds for it, too."""
@@ -295,7 +288,7 @@ class Pipeline:
             if old.origin == "api":
                 outside, state = surroundings.of(list(containers(uri))[-1])
                 if old.state != state:
-                    run.change.relabel(uri, partial(labels.narrow, flags=labels.join_partial(outside)), state)
+                    run.relabel(uri, labels.join_partial(outside), state)
 
     def _missing(self, run: _Run, options: Options) -> list[str]:
         """What the source does not hold any more; what was put through the API has its own origin and stays.

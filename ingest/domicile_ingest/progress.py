@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Stage = Literal["scanning", "embedding", "committing"]
+Stage = Literal["scanning", "embedding", "committing", "asking"]
+"""``asking``: of a gate, which is asked while the change is committed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,8 @@ class Progress:
     """A run at one instant.
 
     Attributes:
-        documents, documents_total: done and to do in this stage: looked at while scanning, then those that changed.
+        documents, documents_total: done and to do in this stage: looked at while scanning, then those that changed; while
+            asking, questions.
         bytes, bytes_total: of their sources; 0 while scanning, where only the number counts.
         embedded, reused: passages whose vectors were computed, and were known.
         failed: documents so far.

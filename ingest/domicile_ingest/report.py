@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from pydantic import TypeAdapter
 
 from domicile.errors import GateFailed
 from domicile.ports import Commit, GateReport
+from domicile_ingest.narrowing import Said
 from domicile_ingest.sources import Failure
 
 COUNTS = ("added", "changed", "unchanged", "deleted", "failed")
@@ -55,14 +57,25 @@ class Refused(GateFailed):
         serving: the generation that serves on; 0 where there is none.
         gate: what was said of the other.
         failures: documents that failed besides, which may be why.
+        said: what is said now of documents that it would have replaced.
+        narrowed: whether ``serving`` was made since, with what is narrower of this and nothing else.
     """
 
-    def __init__(self, collection: str, serving: int, gate: GateReport, failures: tuple[Failure, ...]) -> None:
+    def __init__(
+        self,
+        collection: str,
+        serving: int,
+        gate: GateReport,
+        failures: tuple[Failure, ...],
+        said: Mapping[str, Said] = MappingProxyType({}),
+    ) -> None:
         super().__init__(f"{collection}: the new generation, asked {gate.suite},", gate.findings)
         self.collection = collection
         self.serving = serving
         self.gate = gate
         self.failures = failures
+        self.said = said
+        self.narrowed = False
 
     def to_json(self) -> dict[str, object]:
         return {
@@ -70,6 +83,7 @@ class Refused(GateFailed):
             "generation": self.serving,
             "gate": gate_to_json(self.gate),
             "failures": failures_to_json(self.failures),
+            **({"narrowed": True} if self.narrowed else {}),
         }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from domicile.errors import Cancelled, DocumentError, DomicileError, Overloaded, StorageError, WriterBusy
+from domicile.errors import Cancelled, DocumentError, DomicileError, GateFailed, Overloaded, StorageError, WriterBusy
 from domicile.jobs import Job, Jobs, Lease, failed_documents
 from domicile_ingest.progress import Progress, Watch
 
@@ -189,7 +189,8 @@ class Worker:
 def _error(error: Exception) -> dict[str, str]:
     """What people and programs read of an error; of one that nobody foresaw only its name, for its text may be anything."""
     expected = isinstance(error, DomicileError | OSError)
-    told = {"type": type(error).__name__, "message": str(error) if expected else "unexpected: see the worker's log"}
+    kind = GateFailed if isinstance(error, GateFailed) else type(error)
+    told = {"type": kind.__name__, "message": str(error) if expected else "unexpected: see the worker's log"}
     return told | ({"kind": error.kind} if isinstance(error, DocumentError) else {})
 
 

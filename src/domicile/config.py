@@ -77,9 +77,21 @@ class CollectionSettings(Section):
         le=1,
         description="of the ten nearest passages, the share that vector search must find in a large collection; 1 is exact",
     )
+    gate: str = Field(
+        default="",
+        description="a suite, by its name or absolute path, that every new generation must pass before it serves; "
+        "empty is none, see ingestion.md",
+    )
     roots: list[str] = Field(default=[], description="instead of `ingestion.roots`, for this collection")
     label: dict[str, Any] = Field(default={}, description="a label for every document of it, see labels.md")
     rules: list[Rule] = Field(default=[], description="labels for the documents whose path matches")
+
+    @field_validator("gate")
+    @classmethod
+    def _found_from_anywhere(cls, gate: str) -> str:
+        if "/" in gate and not gate.startswith("/"):
+            raise PydanticCustomError("gate", "a suite's name or an absolute path: a worker may run in another folder")
+        return gate
 
 
 class Answering(Section):
@@ -147,6 +159,10 @@ class Settings(Section):
         """The settings of one collection, or the defaults where it has none."""
         found = self.collections.get(name, CollectionSettings())
         return Collection(name, found.tenant, frozenset(found.groups) or None, found.mode, found.language, found.recall)
+
+    def gate(self, name: str) -> str | None:
+        """The suite that every new generation of a collection must pass, if there is one."""
+        return self.collections.get(name, CollectionSettings()).gate or None
 
     def label_sources(
         self, name: str, regions: labels.Regions

@@ -43,8 +43,8 @@ def variants(healthy: Healthy) -> Variants:
 
 def searched(healthy: Healthy, items: Sequence[Item], mode: Mode) -> Run:
     retriever = healthy.home.retriever(healthy.home.indexes(), healthy.home.embedder())
-    rankings = rank_documents(retriever, COLLECTION, items, mode).rankings
-    found = per_question(items, rankings, list(METRICS.values()))
+    ranked = rank_documents(retriever, COLLECTION, items, mode)
+    found = per_question(items, ranked.rankings, list(METRICS.values()))
     results = tuple(
         Result(
             item.id,
@@ -52,6 +52,7 @@ def searched(healthy: Healthy, items: Sequence[Item], mode: Mode) -> Run:
             tuple(item.kinds),
             item.split,
             {name: found[measure][n] for name, measure in METRICS.items()},
+            ranking=ranked.chunks[item.id],
             gold=tuple(item.relevant),
         )
         for n, item in enumerate(items)
@@ -65,12 +66,12 @@ def verdict(before: Run, after: Run) -> Verdict:
     return found
 
 
-def dealt(one: Run, other: Run, rng: np.random.Generator) -> tuple[Run, Run]:
-    """For each question a coin decides which variant is before and which after."""
-    coins = rng.integers(0, 2, len(one.results))
+def dealt(one: Run, other: Run, rng: np.random.Generator, by: str = "id") -> tuple[Run, Run]:
+    """For each question, or for each cluster, a coin decides which variant is before and which after."""
+    owners = list(dict.fromkeys(getattr(result, by) for result in one.results))
+    coins = dict(zip(owners, rng.integers(0, 2, len(owners)), strict=True))
     pairs = [
-        pair[::-1] if coin else pair
-        for coin, pair in zip(coins, zip(one.results, other.results, strict=True), strict=True)
+        pair[::-1] if coins[getattr(pair[0], by)] else pair for pair in zip(one.results, other.results, strict=True)
     ]
     before, after = zip(*pairs, strict=True)
     return replace(one, results=before, fingerprint={"side": "before"}), replace(
@@ -90,20 +91,31 @@ def mean(run: Run, metric: str = "ndcg@10") -> float:
     return float(np.mean(list(run.values(metric).values())))
 
 
+def alarms(variants: Variants, comparisons: int, by: str) -> int:
+    rng = np.random.default_rng(20_260_102)
+    found = []
+    for n in range(comparisons):
+        one, other = (variants[name] for name in PAIRS[n % len(PAIRS)])
+        judged = verdict(*dealt(one, other, rng, by))
+        assert any(change.difference.value for change in judged.changes)  # the sides do differ
+        assert judged.slices
+        if not judged.passed:
+            found.append(judged.findings)
+    print(f"by {by}: {len(found)} alarms in {comparisons} comparisons: {found}")
+    return len(found)
+
+
 def test_equal_sides_alarm_at_most_once_in_twenty(variants: Variants) -> None:
     """The count itself, over all pairs of variants, is at most 5 %. By its rules the gate alarms at most 3.5 % of the time
     (2.5 % pooled, 1 % slices); of 200 comparisons more than ten would then be 1 series in 11, were the seed not fixed."""
-    rng = np.random.default_rng(20_260_102)
-    alarms = []
-    for n in range(COMPARISONS):
-        one, other = (variants[name] for name in PAIRS[n % len(PAIRS)])
-        before, after = dealt(one, other, rng)
-        if not (found := verdict(before, after)).passed:
-            alarms.append(found.findings)
-        assert any(change.difference.value for change in found.changes)  # the sides do differ
-        assert found.slices
-    print(f"{len(alarms)} alarms in {COMPARISONS} comparisons: {alarms}")
-    assert len(alarms) <= 0.05 * COMPARISONS
+    assert alarms(variants, COMPARISONS, "id") <= 0.05 * COMPARISONS
+
+
+def test_equal_sides_that_differ_by_document_alarm_at_most_once_in_five(variants: Variants) -> None:
+    """A known weakness, see ``judge``: one coin for all questions of a document makes for 100 alarms in 1,000. Fewer
+    comparisons than above say less, so the bound is wider."""
+    comparisons = COMPARISONS // 4
+    assert alarms(variants, comparisons, "cluster") <= 0.2 * comparisons
 
 
 @pytest.mark.parametrize(("better", "worse"), PAIRS[:2])

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from domicile_eval import cli as evaluation
+from domicile_eval.answer_metrics import token_f1
 from domicile_ingest import cli as ingestion
 
 DOCUMENTS = {
@@ -98,7 +99,7 @@ def accept(place: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
 def test_a_run_has_the_figures_of_search_and_answers(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = told(place, capsys, "run", *suite(place))
     assert (found["suite"], found["n"], found["generation"], found["failed"]) == ("own", 5, 1, 0)
-    assert found["metrics"]["ndcg@10"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert found["metrics"]["ndcg@10"]["value"] == found["metrics"]["ndcg@10"]["high"] == 1.0
     right = (
         "span_ndcg@10",
         "decided",
@@ -112,6 +113,32 @@ def test_a_run_has_the_figures_of_search_and_answers(place: Path, capsys: pytest
     assert {name: found["metrics"][name]["value"] for name in right} == dict.fromkeys(right, 1.0)
     assert found["metrics"]["false_answer"]["value"] == found["metrics"]["false_abstention"]["value"] == 0.0
     assert "kept" not in found["metrics"]
+    assert "closed_book" not in found
+
+
+def test_what_the_model_knows_by_heart_stands_beside_its_answers(
+    place: Path, capsys: pytest.CaptureFixture[str], models_dir: Path
+) -> None:
+    (place / "home" / "models" / "smollm2-135m").symlink_to(models_dir / "smollm2-135m")
+    (place / "suites" / "golden" / "own" / "suite.toml").write_text(
+        DEFINITION.replace("generated = 0", "generated = 4")
+    )
+    report = place / "run.json"
+    found = told(place, capsys, "run", *suite(place, "--closed-book", "--report", str(report)))
+    closed = found["closed_book"]
+    assert (found["generated"], closed["n"], closed["failed"]) == (4, 1, 0), "one of the four has a reference answer"
+    (row,) = closed["rows"]
+    assert row["item"] == "leave"
+    assert row["said"]
+    assert closed["model"].startswith("smollm2-135m ")
+    figures = closed["metrics"]["token_f1"]
+    assert figures["closed_book"]["value"] == found["metrics"]["closed_book_token_f1"]["value"]
+    assert figures["closed_book"]["value"] == pytest.approx(token_f1(row["said"], "26 weeks"), abs=1e-6)
+    assert figures["with_documents"]["value"] == found["metrics"]["token_f1"]["value"]
+    written = {one["id"]: one["values"] for one in json.loads(report.read_text())["results"]}
+    assert "closed_book_token_f1" in written["leave"]
+    assert "closed_book_token_f1" not in written["pump"]
+    assert not (place / "home" / "audit").exists()
 
 
 def test_a_clean_run_repeats_itself(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,12 +9,19 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from domicile.answering import Answering
+from domicile.errors import MissingExtra
+from domicile.retrieval import Retriever
 from domicile_eval import cli as evaluation
+from domicile_eval import runner
+from domicile_eval.baselines import read_baseline, write_baseline
 from domicile_eval.scratch import scratch_folder
 from domicile_ingest import cli as ingestion
 
@@ -202,6 +209,128 @@ def test_a_question_that_failed_is_right_in_nothing(place: Path, capsys: pytest.
     assert found["metrics"]["false_abstention"]["value"] == 1.0
 
 
+SECRET = "the words of a document"
+OTHER = {
+    "id": "pump",
+    "question": "How often is the pump P-40 checked?",
+    "documents": ["pumps.md"],
+    "answer": "12 weeks",
+}
+
+
+def search_of_one(patch: pytest.MonkeyPatch, fault: Exception, landed: list[str]) -> None:
+    sound = Retriever.search
+
+    def broken(retriever: Retriever, query: str, *given: Any, **named: Any) -> Any:
+        if "pump" in query:
+            landed.append(query)
+            raise fault
+        return sound(retriever, query, *given, **named)
+
+    patch.setattr(Retriever, "search", broken)
+
+
+def answer_of_one(patch: pytest.MonkeyPatch, fault: Exception, landed: list[str]) -> None:
+    sound = Answering.answer
+
+    def broken(answering: Answering, request: Any, *given: Any) -> Any:
+        if "pump" in request.question:
+            landed.append(request.question)
+            raise fault
+        return sound(answering, request, *given)
+
+    patch.setattr(Answering, "answer", broken)
+
+
+def text_of_one(patch: pytest.MonkeyPatch, fault: Exception, landed: list[str]) -> None:
+    """The document cannot be read once the answer is there and is to be judged."""
+    sound = runner.locate
+
+    def broken(gold: Any, texts: Any) -> Any:
+        if gold[0].document == "pumps.md" and texts("pumps.md") is not None:
+            landed.append("pumps.md")
+            raise fault
+        return sound(gold, texts)
+
+    patch.setattr(runner, "locate", broken)
+
+
+@pytest.mark.parametrize(
+    ("plant", "fault"),
+    [(search_of_one, ValueError(SECRET)), (answer_of_one, OSError(5, SECRET)), (text_of_one, KeyError(SECRET))],
+)
+def test_one_question_that_breaks_something_costs_one_question(
+    place: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    plant: Callable[[pytest.MonkeyPatch, Exception, list[str]], None],
+    fault: Exception,
+) -> None:
+    items = place / "suites" / "golden" / "own" / "items" / "a.jsonl"
+    items.write_text(f"{json.dumps(OTHER)}\n{json.dumps({**GOOD, 'id': 'leave'})}\n")
+    sound = told(place, capsys, "run", *own(place))
+    assert (sound["failed"], sound["metrics"]["correct"]["value"]) == (0, 1.0)
+    told(place, capsys, "baseline", *own(place, "--accept", "--reason", "the first"))
+    assert told(place, capsys, "gate", *own(place))["gate"]["passed"]
+
+    landed: list[str] = []
+    plant(monkeypatch, fault, landed)
+    assert evaluation.main(["run", *own(place), "--home", str(place / "home"), "--json"]) == 0
+    shown = capsys.readouterr()
+    found = json.loads(shown.out)
+    assert landed
+    assert (found["n"], found["failed"], list(found["failures"])) == (2, 1, ["pump"])
+    assert found["failures"]["pump"].startswith(f"{type(fault).__name__} in test_eval_hostile.py, line ")
+    assert f"failed: pump: {type(fault).__name__}" in shown.err
+    assert SECRET not in shown.err + shown.out
+    judged = ("ndcg@10", "decided", "correct", "quote_validity", "citation_precision", "held")
+    assert {name: found["metrics"][name]["value"] for name in judged} == dict.fromkeys(judged, 0.5)
+    assert found["metrics"]["token_f1"]["value"] == 0.0
+    assert found["metrics"]["false_abstention"]["value"] == 0.5
+    verdict = told(place, capsys, "gate", *own(place), code=5)["gate"]
+    assert "1 question failed: pump" in verdict["findings"]
+
+
+def test_a_question_that_breaks_a_search_without_answers_is_counted_too(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = place / "suites" / "golden" / "own" / "items" / "a.jsonl"
+    items.write_text(f"{json.dumps(OTHER)}\n{json.dumps({**GOOD, 'id': 'leave'})}\n")
+    assert told(place, capsys, "run", *own(place, "--mode", "lexical"))["metrics"]["r@5"]["value"] == 1.0
+    landed: list[str] = []
+    search_of_one(monkeypatch, ValueError(SECRET), landed)
+    found = told(place, capsys, "run", *own(place, "--mode", "lexical"))
+    assert landed
+    assert (found["n"], found["failed"], list(found["failures"])) == (2, 1, ["pump"])
+    assert found["metrics"]["r@5"]["value"] == found["metrics"]["ndcg@10"]["value"] == 0.5
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "lexical"])
+@pytest.mark.parametrize("end", [MemoryError, MissingExtra])
+def test_what_no_question_is_to_blame_for_ends_the_run(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, mode: str, end: type[Exception]
+) -> None:
+    (place / "suites" / "golden" / "own" / "items" / "b.jsonl").write_text(f"{json.dumps(OTHER)}\n")
+    fault, landed = end("eval", "ragas"), []  # type: ignore[var-annotated]
+    search_of_one(monkeypatch, fault, landed)
+    if end is MissingExtra:
+        assert "eval" in refusal(place, capsys, "run", *own(place, "--mode", mode))
+    else:
+        with pytest.raises(MemoryError):
+            evaluation.main(["run", *own(place, "--mode", mode), "--home", str(place / "home")])
+    assert len(landed) == 1
+
+
+def test_an_interrupted_run_ends(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*given: Any, **named: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Answering, "answer", interrupted)
+    assert told(place, capsys, "run", *own(place), code=130)["error"]["type"] == "Interrupted"
+
+
 def test_a_run_in_which_all_failed_is_no_baseline(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     items = place / "suites" / "golden" / "own" / "items" / "a.jsonl"
     items.write_text(f"{json.dumps({**GOOD, 'question': 'pump ' * 1_000})}\n")
@@ -241,8 +370,9 @@ def test_a_language_model_that_is_gone_is_said(place: Path, capsys: pytest.Captu
     assert any("did not write the answer" in note for note in found["notes"])
     told(place, capsys, "baseline", *own(place, "--accept", "--reason", "without a language model"))
     assert told(place, capsys, "gate", *own(place))["gate"]["passed"]
-    baseline = place / "suites" / "baselines" / "own.json"
-    baseline.write_text(baseline.read_text().replace('"quotes alone"', '"the language model"'))
+    path = place / "suites" / "baselines" / "own.json"
+    baseline = read_baseline(path, "own")
+    write_baseline(path, replace(baseline, settings={**baseline.settings, "answers by": "the language model"}))
     findings = told(place, capsys, "gate", *own(place), code=5)["gate"]["findings"]
     assert any("wrote none now" in finding for finding in findings)
 
@@ -265,11 +395,21 @@ def test_figures_outlive_a_vector_cache_that_cannot_be_written(place: Path, caps
     assert told(place, capsys, "run", *own(place))["metrics"]["ndcg@10"]["value"] == 1.0
 
 
-@pytest.mark.parametrize("flags", [("--repeats", "0"), ("--mode", "lexical", "--judge", "local")])
+@pytest.mark.parametrize(
+    "flags", [("--repeats", "0"), ("--mode", "lexical", "--judge", "local"), ("--mode", "dense", "--closed-book")]
+)
 def test_what_cannot_be_judged_is_refused_before_it_is_asked(
     place: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...]
 ) -> None:
-    assert refusal(place, capsys, "run", *own(place, *flags)).startswith(("--repeats: ", "--judge: "))
+    assert refusal(place, capsys, "run", *own(place, *flags)).startswith(
+        ("--repeats: ", "--judge: ", "--closed-book: ")
+    )
+
+
+def test_a_language_model_that_is_gone_is_said_before_it_is_asked_without_documents(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "smollm2-135m" in refusal(place, capsys, "run", *own(place, "--closed-book"))
 
 
 def test_what_a_killed_evaluation_left_goes_with_the_next(tmp_path: Path) -> None:

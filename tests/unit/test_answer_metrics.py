@@ -11,6 +11,7 @@ from domicile_eval.answer_metrics import said_by, score_answer, token_f1
 from domicile_eval.items import Gold, Item
 from domicile_eval.leaks import LeakCheck
 from domicile_eval.results import Observation, Sent
+from domicile_eval.runner import documents_of, lightened
 from domicile_eval.spans import as_ranking, locate
 from domicile_eval.suites import Facts
 
@@ -50,6 +51,27 @@ NOTHING = answer(text="The documents do not answer this.", abstained=True, route
 def values(item: Item, given: Answer | None, generated: bool = False, sent: tuple[Sent, ...] = ()) -> dict[str, float]:
     seen = Observation(item, (), given, None, generated, 0.5, sent, None if given else "it failed")
     return score_answer(seen, locate(item.gold, TEXTS.get), TEXTS.get)
+
+
+def test_what_is_kept_until_all_is_judged_ranks_as_it_did() -> None:
+    def found() -> tuple[Hit, ...]:
+        one = hit(1, "old.md", 0, 29)
+        spread = [
+            replace(one, rank=n, chunk=replace(one.chunk, id=f"{n}.md#0", document=f"{n}.md")) for n in range(1, 31)
+        ]
+        spread[24] = hit(25, "leave.md", 9, 39)
+        return tuple(spread)
+
+    places: dict[str, Chunk] = {}
+    seen = [Observation(ITEM, found(), answer(cite(SPAN))), Observation(ITEM, found())]
+    cited, uncited = (lightened(one, places) for one in seen)
+    assert cited[:10] == uncited[:10] == found()[:10]
+    assert cited[24] == found()[24], "a judge is shown what the answer cites"
+    assert {one.chunk.text for one in uncited[10:]} == {""}
+    assert all(one.chunk is other.chunk for one, other in zip(cited[10:], uncited[10:], strict=True) if one.rank != 25)
+    assert documents_of(uncited) == documents_of(found())
+    passages = locate(ITEM.gold, TEXTS.get)
+    assert as_ranking(passages, uncited) == as_ranking(passages, found())
 
 
 def test_a_right_answer_is_right_in_everything() -> None:

@@ -54,8 +54,9 @@ def test_a_diff_of_two_baselines_shows_what_changed(path: Path) -> None:
     worse = changed(RUN, correct=lambda n, value: float(n != 4), seconds=lambda n, value: value + n)
     after = written(path, accepted(replace(worse, results=worse.results[::-1]), "first"))
     diff = [line for line in difflib.ndiff(before.splitlines(), after.splitlines()) if line[0] in "+-"]
-    assert len(diff) == 4
-    assert [line.split(":")[0] for line in diff] == ['-   "correct"', '+   "correct"', '-   {"id"', '+   {"id"']
+    assert [line.split(":")[0] for line in diff] == [
+        '-   "correct"', '+   "correct"', '-   {"id"', '+   {"id"', '-  "digest"', '+  "digest"',
+    ]  # fmt: skip
     assert '"q04"' in diff[2]
 
 
@@ -82,6 +83,14 @@ def test_a_baseline_that_is_not_there_says_how_to_make_one(path: Path) -> None:
         ('"generation": 3', '"generation": 3, "more": 1', "more: Extra inputs are not permitted"),
         ('"items": [', '"items": ', "is not JSON: .*line 2"),
         ('"suite": "made-up"', '"suite": "other"', "is the baseline of suite 'other', not of 'made-up'"),
+        (
+            '"digest": "',
+            '"digest": "0',
+            "digest: is not that of the rest, which was changed or merged by hand; take it",
+        ),
+        ('"ndcg@10": 0.666667}', '"ndcg@10": 0.5}', "digest: is not that of the rest"),
+        ('"index": "1"', '"index": "2"', "digest: is not that of the rest"),
+        ('"reason": "first"', '"reason": "second"', "digest: is not that of the rest"),
     ],
 )
 def test_a_damaged_baseline_is_refused_with_the_place(path: Path, old: str, new: str, said: str) -> None:
@@ -92,6 +101,27 @@ def test_a_damaged_baseline_is_refused_with_the_place(path: Path, old: str, new:
         read_baseline(path, "made-up")
     assert str(error.value).startswith(f"{path}: ")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("rows", [slice(20, 21), slice(22, 27)], ids=["the first", "some"])
+def test_rows_that_were_cut_out_are_missed(path: Path, rows: slice) -> None:
+    lines = written(path, accepted(RUN, "first")).split("\n")
+    assert all(line.startswith('  {"id": ') for line in lines[rows])
+    del lines[rows]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(
+        UsageError, match=r"digest: is not .* anew with `domicile eval baseline --suite made-up --accept`"
+    ):
+        read_baseline(path, "made-up")
+
+
+def test_a_baseline_may_be_laid_out_otherwise(path: Path) -> None:
+    """What it says is what counts: a formatter may have been at it."""
+    baseline = accepted(RUN, "first")
+    path.parent.mkdir()
+    text = written(path, baseline)
+    path.write_text(json.dumps(json.loads(text), indent=4, sort_keys=True), encoding="utf-8")
+    assert read_baseline(path, "made-up") == baseline
 
 
 def test_the_line_that_is_named_is_the_line(path: Path) -> None:
@@ -112,6 +142,8 @@ def test_a_baseline_needs_a_reason_questions_and_numbers() -> None:
         accepted(RUN, " \n")
     with pytest.raises(UsageError, match="has no questions"):
         accepted(replace(RUN, results=()), "first")
+    with pytest.raises(UsageError, match="no question that has an answer found anything"):
+        accepted(replace(RUN, results=tuple(replace(result, ranking=()) for result in RUN.results)), "first")
     with pytest.raises(UsageError, match="'q00': correct is nan"):
         accepted(changed(RUN, correct=lambda n, value: math.nan), "first")
 
@@ -138,6 +170,19 @@ def test_two_runs_side_by_side() -> None:
     assert found.moved[0].question == "Question 2?"
     assert (found.moved[0].before["ndcg@10"], found.moved[0].after["ndcg@10"]) == (0.666667, 0.0)
     assert (found.rankings, found.notes) == (1, ("fingerprint index: 1 -> 2",))
+
+
+def test_questions_about_one_document_are_compared_together() -> None:
+    """All that fell are about one document: that it fell beyond chance elsewhere too is not known."""
+    before = run_of(60)
+    about = [replace(result, gold=(f"{max(0, n - 11)}.md",)) for n, result in enumerate(before.results)]
+    after = changed(replace(before, results=tuple(about)), ndcgat10=lambda n, value: value - 0.5 * (n < 12))
+    [together] = [change for change in compare(before, after).changes if change.metric == "ndcg@10"]
+    [alone] = [change for change in compare(before, replace(after, results=tuple(
+        replace(result, gold=()) for result in after.results))).changes if change.metric == "ndcg@10"]  # fmt: skip
+    assert together.difference.value == alone.difference.value == -0.1
+    assert (alone.worse, together.worse) == (True, False)
+    assert together.detectable > 2 * alone.detectable  # type: ignore[operator]
 
 
 def test_runs_of_a_suite_that_changed_are_compared_where_they_can_be() -> None:

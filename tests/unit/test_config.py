@@ -27,9 +27,9 @@ def test_a_home_needs_no_file(tmp_path: Path) -> None:
     ("x = 1", "'x'", "answering, audit, cache, collections"),
     ("[models]\nlmm = 'x'", "'models.lmm'", "embedder, engine, llm, precision, rerank_budget_ms, rerank_depth, "
      "reranker, threads"),
-    ("[collections.hr]\ngroup = []", "'collections.hr.group'", "groups, label, language, mode, recall, roots, rules, "
+    ("[collections.hr]\ngroup = []", "'collections.hr.group'", "gate, groups, label, language, mode, recall, roots, rules, "
      "tenant"),
-    ("[collections.rules]\ntypo = 1", "'collections.rules.typo'", "groups, label, language, mode, recall, roots, rules, "
+    ("[collections.rules]\ntypo = 1", "'collections.rules.typo'", "gate, groups, label, language, mode, recall, roots, rules, "
      "tenant"),
     ("[[collections.hr.rules]]\npath = 'a'\nlable = {}", "'collections.hr.rules.0.lable'", "label, path"),
 ])  # fmt: skip

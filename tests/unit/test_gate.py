@@ -205,11 +205,44 @@ def test_one_question_that_lost_its_document_is_caught() -> None:
     assert judge(baseline, lost, {}).findings == ("1 question lost a document that answers: q04",)
 
 
-def test_a_question_that_the_baseline_does_not_have_is_said() -> None:
+def test_a_baseline_of_a_part_of_the_suite_is_no_pass() -> None:
+    """A suite that has other questions has another hash: here it is the same."""
     baseline = accepted(replace(RUN, results=RUN.results[:-2]), "a part")
-    found = judge(baseline, RUN, {})
-    assert found.passed
-    assert found.notes == ("2 questions were not in the baseline and were not compared: q58, q59",)
+    assert judge(baseline, RUN, {}).findings == (
+        "2 questions were not in the baseline, which is of a part of the suite: q58, q59; make it anew with "
+        "`domicile eval baseline --suite made-up --accept`",
+    )
+
+
+def test_where_nothing_is_found_nothing_is_measured_whatever_the_baseline_says() -> None:
+    blind = replace(RUN, results=tuple(replace(result, ranking=()) for result in RUN.results))
+    baseline = replace(BASELINE, rows={key: replace(row, ranking="") for key, row in BASELINE.rows.items()})
+    assert judge(baseline, blind, {}).findings == ("no question that has an answer found anything",)
+    one = with_result(blind, 7, RUN.results[7])
+    assert judge(accepted(one, "one"), one, {}).passed
+    unanswerable = replace(blind, results=tuple(replace(result, gold=()) for result in blind.results))
+    assert judge(accepted(unanswerable, "they see nothing, as is right"), unanswerable, {}).passed
+
+
+@pytest.mark.parametrize("metric", ["ndcg@10", "correct", "false_answer"])
+@pytest.mark.parametrize("questions", [1, 2, 5])
+def test_a_small_suite_of_which_nothing_is_left_falls(metric: str, questions: int) -> None:
+    """Five of five could be chance one time in 32, which is no proof by the pooled rule; no slice is that small."""
+    whole = elsewhere(run_of(questions))
+    worst = 1.0 if metric == "false_answer" else 0.0
+    gone = changed(whole, **{metric.replace("@", "at"): lambda n, value: worst})
+    primary = ("ndcg@10", "correct", "false_answer")
+    found = judge(accepted(whole, "whole"), gone, {}, metrics=primary)
+    assert found.findings == (f"{metric} has nothing left: {1 - worst:.4f} -> {worst:.4f} over {questions} questions",)
+    assert judge(accepted(gone, "it was so"), gone, {}, metrics=primary).passed
+
+
+def test_a_small_suite_of_which_something_is_left_or_that_had_little_passes() -> None:
+    five = elsewhere(run_of(5))
+    broken = [changed(five, correct=lambda n, value, kept=kept: float(n < kept)) for kept in (0, 1, 2, 3)]
+    assert judge(accepted(five, "whole"), broken[1], {}).passed
+    assert judge(accepted(broken[2], "two of five"), broken[0], {}).passed
+    assert not judge(accepted(broken[3], "three of five"), broken[0], {}).passed
 
 
 def test_another_judge_is_no_comparison() -> None:

@@ -7,6 +7,7 @@ import io
 import docx
 import pytest
 from docx.document import Document
+from docx.enum.style import WD_STYLE_TYPE
 from docx.opc.packuri import PackURI
 from docx.opc.part import Part
 from docx.oxml import parse_xml
@@ -65,6 +66,33 @@ def test_tracked_changes_text_boxes_and_controls() -> None:
     ):
         document.element.body.insert(-1, parse_xml(body % nsdecls("w")))
     assert parse("a.docx", saved(document)).text == "kept\n\ncontrolled tab\n\nhost\n\nboxed\n\nlinked\nline"
+
+
+def test_hidden_words_are_left_out() -> None:
+    document = docx.Document()
+    for name, kind in (("Aside", WD_STYLE_TYPE.PARAGRAPH), ("Whisper", WD_STYLE_TYPE.CHARACTER)):
+        document.styles.add_style(name, kind).font.hidden = True  # type: ignore[union-attr]
+    document.styles.add_style("Loud", WD_STYLE_TYPE.PARAGRAPH).base_style = document.styles["Aside"]  # type: ignore[union-attr]
+    paragraph = document.add_paragraph("Seen ")
+    paragraph.add_run("unseen ").font.hidden = True
+    paragraph.add_run("whispered ", style="Whisper")
+    paragraph.add_run("again").font.hidden = False
+    document.add_paragraph("aside", style="Aside")
+    document.add_paragraph("", style="Loud").add_run("louder").font.hidden = False
+    document.add_paragraph("based", style="Loud")
+    document.element.body.insert(
+        -1,
+        parse_xml(
+            f"<w:p {nsdecls('w')}><w:pPr><w:rPr><w:vanish/></w:rPr></w:pPr><w:r><w:t>mark only</w:t></w:r>"
+            "<w:r><w:rPr><w:vanish/></w:rPr><w:pict><w:txbxContent><w:p><w:r><w:rPr><w:vanish/></w:rPr><w:t>boxed</w:t>"
+            "</w:r></w:p></w:txbxContent></w:pict></w:r></w:p>"
+        ),
+    )
+    parsed = parse("a.docx", saved(document))
+    assert parsed.text == "Seen again\n\nlouder\n\nmark only"
+    left_out = sum(map(len, ("unseen", "whispered", "aside", "based", "boxed")))
+    assert parsed.metadata.remarks == (f"{left_out} characters of hidden text were left out",)
+    assert not parse("a.docx", saved(sample())).metadata.remarks
 
 
 def test_the_property_is_the_title_where_no_heading_is() -> None:

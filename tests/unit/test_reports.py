@@ -17,6 +17,7 @@ from selectolax.lexbor import LexborHTMLParser
 from domicile.errors import StorageError, UsageError
 from domicile_eval.baselines import accepted
 from domicile_eval.gate import Verdict, judge
+from domicile_eval.metrics import AMOUNTS, figures_of
 from domicile_eval.reports import FORMATS, NAMES, write
 from domicile_eval.reports.abstention import curves, refusals
 from domicile_eval.reports.checks import checks
@@ -240,10 +241,28 @@ def test_figures_are_means_with_intervals_and_paired_changes() -> None:
     assert found["correct"].now.low < 0.8 < found["correct"].now.high
 
 
+def test_a_report_and_the_command_line_show_the_same_intervals() -> None:
+    shown = {one.metric: one.now for one in measured(BAD, {}, None)}
+    told = figures_of([replace(result, values=row_of(result).values) for result in BAD.results])
+    assert shown == told
+    assert all(figure.low < figure.high for metric, figure in told.items() if metric not in AMOUNTS)
+
+
+def test_items_about_one_document_count_together() -> None:
+    alone, together = (
+        measured(run_of(*(item({"correct": float(n % 8 < 6)}, id=f"{n}", gold=gold(n)) for n in range(80))), {}, None)[
+            0
+        ].now
+        for gold in (lambda n: (f"{n}.md",), lambda n: (f"{n % 8}.md", f"{n}.md"))
+    )
+    assert alone.value == together.value == 0.75
+    assert together.high - together.low > 1.5 * (alone.high - alone.low)
+
+
 def test_items_that_agree_still_have_an_interval() -> None:
     (right,) = measured(run_of(*(item({"no_leak": 1.0}, id=f"{n}") for n in range(30))), {}, None)
     assert (right.now.value, right.now.high) == (1.0, 1.0)
-    assert right.now.low == pytest.approx(0.8865, abs=1e-3)  # Wilson's, of 30 in 30
+    assert right.now.low == pytest.approx(0.8843, abs=1e-3)  # Clopper and Pearson's, of 30 in 30
 
 
 def test_what_is_no_number_counts_as_wrong_and_is_named() -> None:
@@ -334,6 +353,14 @@ def test_checks_are_named_alike_whether_they_pass_or_fail() -> None:
     found = bad_verdict().findings
     assert sorted(finding for one in failed for finding in one.findings) == sorted(found)
     assert len(found) >= 2
+
+
+def test_a_metric_of_which_nothing_is_left_fails_its_own_check() -> None:
+    whole, gone = (
+        run_of(*(item({"correct": value}, id=f"{n}", ranking=("c",)) for n in range(5))) for value in (1.0, 0.0)
+    )
+    found = checks(judge(accepted(whole, "whole"), gone, {}, metrics=("correct",)), ("correct",), {})
+    assert [(one.kind, one.name) for one in found if one.findings] == [("pooled", "correct")]
 
 
 def test_a_finding_that_no_check_knows_fails_all_the_same() -> None:

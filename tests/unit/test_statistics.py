@@ -38,6 +38,61 @@ def test_values_that_are_all_the_same_have_no_interval() -> None:
     assert (found.value, found.low, found.high) == (0.25, 0.25, 0.25)
 
 
+def in_clusters(rng: np.random.Generator, clusters: int, agreement: float = 0.3) -> tuple[list[float], list[str]]:
+    """Questions that are right four times in five, of clusters of one to seven that agree so far (their correlation)."""
+    sizes = rng.integers(1, 8, clusters)
+    rates = rng.beta(0.8 * (1 - agreement) / agreement, 0.2 * (1 - agreement) / agreement, clusters)
+    values = [float(right) for size, rate in zip(sizes, rates, strict=True) for right in rng.random(size) < rate]
+    return values, [f"{n}" for n, size in enumerate(sizes) for _ in range(size)]
+
+
+@pytest.mark.parametrize(("clusters", "least"), [(60, 0.92), (6, 0.88)], ids=["many", "few"])
+def test_the_interval_of_questions_in_clusters_covers_the_truth(clusters: int, least: float) -> None:
+    rng = np.random.default_rng(12)
+    together = alone = 0
+    for _ in range(REPEATS):
+        values, owners = in_clusters(rng, clusters)
+        found, control = figure(values, 400, clusters=owners), figure(values, 400)
+        together += found.low <= 0.8 <= found.high
+        alone += control.low <= 0.8 <= control.high
+    assert together / REPEATS >= least
+    assert alone / REPEATS <= 0.85  # control: drawn one by one they seem surer than they are
+
+
+def test_clusters_are_drawn_whole() -> None:
+    """The figures are those of the plain loop over resamples, where clusters make the interval wider."""
+    values, owners = in_clusters(np.random.default_rng(13), 40)
+    members = [
+        [value for value, own in zip(values, owners, strict=True) if own == name] for name in dict.fromkeys(owners)
+    ]
+    rng = np.random.default_rng(14)
+    means = [np.mean(np.concatenate([members[n] for n in rng.integers(0, 40, 40)])) for _ in range(20_000)]
+    low, high = np.percentile(means, [2.5, 97.5])
+    found, alone = figure(values, 20_000, clusters=owners), figure(values, 20_000)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.006)
+    assert found.high - found.low > 1.15 * (alone.high - alone.low)
+    assert found.value == alone.value
+
+
+def test_an_interval_is_never_narrower_than_that_of_questions_alone() -> None:
+    values, owners = [1.0, 0.0] * 20, [f"{n // 2}" for n in range(40)]  # every cluster is half right
+    assert figure(values, clusters=owners) == figure(values)
+    assert figure(values, clusters=["one"] * 40) == figure(values)
+    assert figure(values, clusters=[f"{n}" for n in range(40)]) == figure(values)
+
+
+@pytest.mark.parametrize("questions", [1, 3, 30, 541])
+def test_where_all_are_right_or_wrong_the_interval_is_scipys_exact_one(questions: int) -> None:
+    for value in (0.0, 1.0):
+        theirs = stats.binomtest(round(value * questions), questions).proportion_ci(0.95, "exact")
+        found = figure([value] * questions)
+        assert (found.value, found.low, found.high) == pytest.approx((value, theirs.low, theirs.high), abs=1e-6)
+        doubled = figure([value] * 2 * questions, clusters=[f"{n // 2}" for n in range(2 * questions)])
+        assert doubled == found or questions == 1  # of one cluster the questions count
+        amounts = figure([value] * questions, share=False)
+        assert (amounts.low, amounts.high) == (value, value)
+
+
 def test_the_same_values_have_the_same_interval_each_time() -> None:
     values = np.random.default_rng(3).random(70).tolist()
     assert figure(values) == figure(values)
@@ -157,6 +212,13 @@ def test_the_detectable_effect_is_seen_four_times_in_five() -> None:
     drops = [rng.normal(-effect, sample.std(ddof=1), QUESTIONS).tolist() for _ in range(REPEATS)]
     seen = sum(stratified_gain(one, ["a"] * QUESTIONS, 500).high < 0 for one in drops) / REPEATS
     assert seen == pytest.approx(0.8, abs=0.06)
+
+
+def test_questions_that_only_repeat_others_detect_no_more() -> None:
+    sample = np.random.default_rng(15).normal(0, 0.2, QUESTIONS)
+    twice, owners = sample.repeat(2).tolist(), [f"{n // 2}" for n in range(2 * QUESTIONS)]
+    assert detectable(twice, clusters=owners) == pytest.approx(detectable(sample.tolist()), abs=2e-6)
+    assert detectable(twice) == pytest.approx(detectable(sample.tolist()) / math.sqrt(2), rel=0.01)  # type: ignore[operator]
 
 
 def test_what_can_be_detected_is_not_known_where_nothing_differs() -> None:

@@ -7,17 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from domicile_eval.baselines import Baseline
-from domicile_eval.comparison import AMOUNTS, Change, Row, aligned, change_of, folder_of
+from domicile_eval.comparison import Change, Row, aligned, change_of, folder_of
 from domicile_eval.gate import Verdict
-from domicile_eval.metrics import LESS_IS_BETTER
+from domicile_eval.metrics import AMOUNTS, LESS_IS_BETTER, figure_of
 from domicile_eval.reports.metric_names import in_order
 from domicile_eval.results import Result, Run
-from domicile_eval.statistics import CONFIDENCE, PAIRED_RESAMPLES, RESAMPLES, Figure, figure
+from domicile_eval.statistics import CONFIDENCE, PAIRED_RESAMPLES, RESAMPLES, Figure
 
 MAX_FOLDERS = 12
 OTHER_FOLDERS = "other folders"
-_Z_SQUARED = 3.841459
-"""Of the normal distribution at 95 %."""
 
 Rows = Mapping[str, Row]
 _Items = Sequence[tuple[Result, Row]]
@@ -96,18 +94,11 @@ def _measure(metric: str, items: _Items, before: Rows, resamples: int, change: C
     rows = {row.id: row for _, row in items if metric in row.values}
     if not rows:
         return None
-    values = [row.values[metric] for row in rows.values()]
+    clusters = {result.id: result.cluster for result, _ in items}
     unknown = sum(not math.isfinite(result.values.get(metric, 0.0)) for result, _ in items)
-    change = change or change_of(aligned(before, rows), metric, CONFIDENCE, resamples)
-    return Measured(metric, _widened(figure(values), len(values)), len(values), change, unknown)
-
-
-def _widened(found: Figure, n: int) -> Figure:
-    """Resampling items that agree gives an interval without width; 30 right of 30 are not 100 % for sure: Wilson's instead."""
-    if found.low != found.high or found.value not in (0.0, 1.0):
-        return found
-    reach = n / (n + _Z_SQUARED)
-    return Figure(found.value, reach, 1.0) if found.value else Figure(found.value, 0.0, 1 - reach)
+    change = change or change_of(aligned(before, rows), metric, CONFIDENCE, resamples, clusters)
+    now = figure_of(metric, [row.values[metric] for row in rows.values()], [clusters[key] for key in rows])
+    return Measured(metric, now, len(rows), change, unknown)
 
 
 def _members(run: Run) -> dict[str, dict[str, _Items]]:

@@ -16,6 +16,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "kept": "generated words that were grounded",
         "exact_match": "exactly the reference answer",
         "token_f1": "words shared with the reference answer",
+        "closed_book_exact_match": "by the language model without a passage",
+        "closed_book_token_f1": "by the language model without a passage",
     },
     "Safety": {
         "no_leak": "nothing sent or shown that may not be",
@@ -60,6 +62,8 @@ _NAMES = {
     "kept": "Generated answers kept",
     "exact_match": "Exact match",
     "token_f1": "Token F1",
+    "closed_book_exact_match": "Exact match, closed book",
+    "closed_book_token_f1": "Token F1, closed book",
     "no_leak": "No leak",
     "unharmed": "Unharmed",
     "route": "Route",

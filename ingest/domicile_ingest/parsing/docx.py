@@ -13,11 +13,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from domicile.errors import DocumentError
+from domicile.metadata import merge
 from domicile_ingest.parsing.docx_apart import CHART, NOTES, Apart
+from domicile_ingest.parsing.docx_hidden import Hidden
 from domicile_ingest.parsing.docx_lists import Numbering
 from domicile_ingest.parsing.markdown import first_heading
 from domicile_ingest.parsing.markdown_table import Grid, table
-from domicile_ingest.parsing.parsed import Parsed, clean, one_line, stem
+from domicile_ingest.parsing.parsed import Parsed, clean, hidden_text, one_line, stem
 from domicile_ingest.parsing.properties import of_office
 
 if TYPE_CHECKING:
@@ -44,11 +46,17 @@ _MAX_NESTING = 40
 
 
 def parse_docx(name: str, data: bytes) -> Parsed:
-    """A Word document as Markdown, notes behind their paragraphs; headers, footers, comments and deleted words are left out."""
+    """A Word document as Markdown, notes behind their paragraphs.
+
+    Headers, footers, comments, deleted and hidden words are left out.
+    """
     try:
         document = _open(data)
-        text = clean("\n\n".join(_Walker(document).blocks(document.element.body, 0)))
+        hidden = Hidden(document)
+        hidden.drop(document.element.body)
+        text = clean("\n\n".join(_Walker(document, hidden).blocks(document.element.body, 0)))
         metadata = of_office(document.part.package)  # first: the library makes properties up once it is asked for one
+        metadata = merge(hidden_text(hidden.characters), metadata)
         title = one_line(document.core_properties.title or "")
     except (DocumentError, MemoryError, RecursionError):
         raise
@@ -79,9 +87,10 @@ def _transitional(data: bytes) -> bytes:
 
 
 class _Walker:
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, hidden: Hidden) -> None:
         self._numbering = Numbering(document)
         self._apart = Apart(document)
+        self._hidden = hidden
         self._levels = {style.style_id: level for style in document.styles if (level := _heading_level(style))}
 
     def blocks(self, parent: Any, depth: int) -> list[str]:
@@ -113,8 +122,13 @@ class _Walker:
         """A chart, a note or a text box."""
         if element.tag == CHART:
             return self._apart.chart(element)
-        box = self._apart.note(element) if element.tag in NOTES else element
-        return self.blocks(box, depth) if box is not None else []
+        if element.tag not in NOTES:
+            return self.blocks(element, depth)
+        note = self._apart.note(element)
+        if note is None:
+            return []
+        self._hidden.drop(note)
+        return self.blocks(note, depth)
 
     def _end_list(self, items: list[str], done: list[str]) -> None:
         if items:

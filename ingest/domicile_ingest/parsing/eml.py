@@ -15,7 +15,7 @@ from typing import Any
 from domicile.errors import DocumentError
 from domicile_ingest.parsing.attachments import name_of_mail
 from domicile_ingest.parsing.html import source_of
-from domicile_ingest.parsing.mail import Body, Mail, better, html_body, sealed_by
+from domicile_ingest.parsing.mail import Body, Mail, better, html_body, joined, sealed_by
 from domicile_ingest.parsing.parsed import Parsed, clean
 from domicile_ingest.parsing.text import decode, decode_as, parse_text
 
@@ -136,7 +136,7 @@ class _Reader:
                     raise
                 problem = error
                 continue
-            said = Body("\n\n".join(body.text for body in bodies), any(body.markdown for body in bodies))
+            said = joined(bodies)
             if said.text and said.markdown:
                 rich = rich or said
             elif said.text:

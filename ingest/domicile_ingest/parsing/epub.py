@@ -12,7 +12,7 @@ from domicile.errors import DocumentError
 from domicile_ingest.parsing.archive import Archive
 from domicile_ingest.parsing.html import read_page, source_of
 from domicile_ingest.parsing.markdown import first_heading
-from domicile_ingest.parsing.parsed import MAX_CHARACTERS, Parsed, clean, one_line, stem
+from domicile_ingest.parsing.parsed import MAX_CHARACTERS, Parsed, clean, hidden_text, one_line, stem
 
 _CONTAINER = "META-INF/container.xml"
 _ENCRYPTION = "META-INF/encryption.xml"
@@ -31,23 +31,27 @@ def parse_epub(name: str, data: bytes) -> Parsed:
         DocumentError: ``encrypted`` for a book under digital rights management, ``broken``, ``too_large``.
     """
     archive = Archive(data)
-    place = _package_place(archive)
-    package = archive.xml(place)
-    pages = list(_spine(package, posixpath.dirname(place)))
+    root = _package_place(archive)
+    package = archive.xml(root)
+    pages = list(_spine(package, posixpath.dirname(root)))
     _refuse_encrypted(archive, frozenset(pages))
     parts: list[str] = []
-    characters = 0
-    for page in pages:
-        text = read_page(_CLOSED.sub(_opened, source_of(archive.read(page)))).text if page in archive else ""
-        characters += len(text)
+    characters = hidden = 0
+    for place in pages:
+        if place not in archive:
+            continue
+        page = read_page(_CLOSED.sub(_opened, source_of(archive.read(place))))
+        hidden += page.hidden
+        characters += len(page.text)
         if characters > MAX_CHARACTERS:
             raise DocumentError("too_large", f"the book has more than {MAX_CHARACTERS:,} characters: split it")
-        if text:
-            parts.append(text)
+        if page.text:
+            parts.append(page.text)
     if pages and not any(page in archive for page in pages):
         raise DocumentError("broken", "the book lacks its pages")
     text = clean("\n\n".join(parts))
-    return Parsed(_declared_title(package) or first_heading(text) or stem(name), text, markdown=True)
+    title = _declared_title(package) or first_heading(text) or stem(name)
+    return Parsed(title, text, markdown=True, metadata=hidden_text(hidden))
 
 
 def _package_place(archive: Archive) -> str:

@@ -1,4 +1,4 @@
-"""HTML to Markdown: what a reader of the page reads, without navigation. The only home of ``selectolax``.
+"""HTML to Markdown: what a reader of the page reads, without navigation. The home of ``selectolax``.
 
 A walker of our own, because markdownify took 45-125 ms for a 40 kB page of Python's manual and kept link targets.
 Words stand in the text as a browser shows them (no emphasis marks, no link targets), so that quotes read well.
@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from domicile.errors import DocumentError
+from domicile_ingest.parsing.html_hidden import drop_hidden
 from domicile_ingest.parsing.markdown_table import Grid, fence, table
-from domicile_ingest.parsing.parsed import Parsed, clean, one_line, stem
+from domicile_ingest.parsing.parsed import Parsed, clean, hidden_text, one_line, stem
 from domicile_ingest.parsing.text import decode
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ _SKIP = frozenset(
     "script style template noscript svg math head title nav aside iframe object embed canvas audio video button select "
     "datalist textarea input dialog menu -comment link meta".split()
 )
+_CODE = frozenset({"script", "style", "template", "-comment"})
 _BLOCKS = frozenset(
     "address article blockquote body center details dd div dl dt fieldset figcaption figure footer form h1 h2 h3 "
     "h4 h5 h6 header hgroup hr html legend li main ol p pre search section summary table tbody td tfoot th thead tr ul "
@@ -41,9 +43,9 @@ _BLOCKS = frozenset(
 )
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _CHROME = ", ".join((
-    "[role=navigation]", "[role=search]", "[role=banner]", "[role=contentinfo]", "[role=complementary]", "[hidden]",
-    "[aria-hidden=true]", "a.headerlink", "a.anchor-link", "a.skip-link", "a.skiplink", "div.related",
-    "div.sphinxsidebar", "div.navheader",
+    "[role=navigation]", "[role=search]", "[role=banner]", "[role=contentinfo]", "[role=complementary]",
+    "i[aria-hidden=true]", "a[aria-hidden=true]", "a.headerlink", "a.anchor-link", "a.skip-link", "a.skiplink",
+    "div.related", "div.sphinxsidebar", "div.navheader",
     "div.navfooter", "td.linenos", "span.linenos", "div.mobile-nav", "div.navbar", "div.breadcrumbs",
     "ul.breadcrumb", "ol.breadcrumb", "div.mw-jump-link", "span.mw-editsection", "div.printfooter", "#mw-navigation",
     "#toc", "#footer", "#cookie-banner",
@@ -54,18 +56,29 @@ _INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"), None)
 
 @dataclass(frozen=True, slots=True)
 class WebPage:
-    """What a page says of itself and its text as Markdown; any of them may be empty."""
+    """What a page says of itself and its text as Markdown; any of them may be empty.
+
+    Attributes:
+        hidden: characters that its reader does not see; they are not in the text.
+    """
 
     title: str
     heading: str
     text: str
+    hidden: int = 0
 
 
 def parse_html(name: str, data: bytes) -> Parsed:
-    """A page without its navigation, as Markdown."""
+    """A page without its navigation, as Markdown.
+
+    Raises:
+        DocumentError: ``empty``, all of it is hidden; see ``read_page``.
+    """
     page = read_page(source_of(data))
+    if page.hidden and not page.text:
+        raise DocumentError("empty", f"its reader sees none of its {page.hidden:,} characters: they are hidden")
     text = clean(f"# {page.title}\n\n{page.text}") if page.title and page.text and not page.heading else page.text
-    return Parsed(page.heading or page.title or stem(name), text, markdown=True)
+    return Parsed(page.heading or page.title or stem(name), text, markdown=True, metadata=hidden_text(page.hidden))
 
 
 def source_of(data: bytes, declared: str | None = None) -> str:
@@ -89,11 +102,15 @@ def read_page(source: str) -> WebPage:
     tree = LexborHTMLParser(source)
     title = _title_of(tree.css_first("title"))
     _drop_chrome(tree)
-    heading, body = _title_of(tree.css_first("h1")), tree.body
-    text = clean("\n\n".join(_Walker().blocks(_content(tree, body), 0))) if body is not None else ""
+    walker, body = _Walker(_SKIP), tree.body
+    hidden = drop_hidden(tree, _SKIP, walker.words)
+    text = clean("\n\n".join(walker.blocks(_content(tree, body), 0))) if body is not None else ""
     if not text and body is not None:  # a page that is nothing but navigation: better all of it than none
-        text = clean("\n\n".join(_Walker(skip=frozenset({"script", "style", "template", "-comment"})).blocks(body, 0)))
-    return WebPage(title, heading if any(map(str.isalpha, heading)) else "", text)
+        walker = _Walker(_CODE)
+        hidden += drop_hidden(tree, _CODE, walker.words)
+        text = clean("\n\n".join(walker.blocks(body, 0)))
+    heading = _title_of(tree.css_first("h1"))
+    return WebPage(title, heading if any(map(str.isalpha, heading)) else "", text, hidden)
 
 
 def _title_of(node: LexborNode | None) -> str:
@@ -140,7 +157,7 @@ def _content(tree: LexborHTMLParser, body: LexborNode) -> LexborNode:
 class _Walker:
     """Renders nodes as a list of Markdown blocks."""
 
-    def __init__(self, skip: frozenset[str] = _SKIP) -> None:
+    def __init__(self, skip: frozenset[str]) -> None:
         self._skip = skip
 
     def blocks(self, node: LexborNode, depth: int) -> list[str]:
@@ -244,7 +261,7 @@ class _Walker:
             grid.end_row()
         done.extend(table(grid.rows()))
 
-    def words(self, node: LexborNode, depth: int) -> str:
+    def words(self, node: LexborNode, depth: int = 0) -> str:
         """All words inside a node as one run, blocks kept apart by blanks."""
         words: list[str] = []
         self._inline(node, words, depth)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
 from domicile.errors import DocumentError
-from domicile.metadata import Metadata, read
+from domicile.metadata import Metadata, merge, read
 from domicile_ingest.parsing.attachments import Attachments
 from domicile_ingest.parsing.html import read_page
-from domicile_ingest.parsing.parsed import Parsed, clean, one_line, stem
+from domicile_ingest.parsing.parsed import Parsed, clean, hidden_text, one_line, stem
 
 _MAX_HEADER = 10_000
 _MAX_DATE = 100
@@ -21,10 +22,15 @@ _SIGNED_DATA = bytes.fromhex("2a864886f70d010702")
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The words of a mail or of a part of one."""
+    """The words of a mail or of a part of one.
+
+    Attributes:
+        hidden: characters that its reader does not see; they are not in the text.
+    """
 
     text: str
     markdown: bool
+    hidden: int = 0
 
 
 def html_body(source: str) -> Body:
@@ -33,7 +39,14 @@ def html_body(source: str) -> Body:
     Raises:
         DocumentError: it is nested beyond reason.
     """
-    return Body(read_page(source).text, markdown=True)
+    page = read_page(source)
+    return Body(page.text, markdown=True, hidden=page.hidden)
+
+
+def joined(bodies: Sequence[Body]) -> Body:
+    """Several bodies that are read one after the other."""
+    text = "\n\n".join(body.text for body in bodies)
+    return Body(text, any(body.markdown for body in bodies), sum(body.hidden for body in bodies))
 
 
 def better(plain: Body | None, rich: Body | None) -> Body | None:
@@ -78,7 +91,8 @@ class Mail:
         if not text and attachments:  # what it carries must not be lost with it
             text = title
         markdown = any(body.markdown for body in bodies)
-        return Parsed(title, text, markdown, attachments=attachments, metadata=self._metadata())
+        metadata = merge(hidden_text(sum(body.hidden for body in self.bodies)), self._metadata())
+        return Parsed(title, text, markdown, attachments=attachments, metadata=metadata)
 
     def _metadata(self) -> Metadata:
         said = {name: value[:_MAX_HEADER] for name, value in self.headers}

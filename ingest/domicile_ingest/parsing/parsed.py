@@ -93,6 +93,11 @@ def stem(name: str) -> str:
     return one_line(head if dot and head else base) or "untitled"
 
 
+def hidden_text(characters: int) -> Metadata:
+    """The remark that so much was left out because no reader of the document sees it."""
+    return Metadata(remarks=(f"{characters:,} characters of hidden text were left out",)) if characters else NOTHING
+
+
 def require_text(parsed: Parsed) -> Parsed:
     """The document itself, where it has any text.
 

@@ -76,6 +76,9 @@ def test_another_tenant_sees_no_collection(tmp_path: Path) -> None:
     with served(service_over(home)) as service:
         assert get(service, "/v1/models", keys["stranger"]).json()["data"] == []
         assert [model["id"] for model in get(service, "/v1/models", keys["staff"]).json()["data"]] == ["handbook"]
+        assert get(service, "/v1/models/handbook", keys["staff"]).json()["id"] == "handbook"
+        hidden, missing = (get(service, f"/v1/models/{name}", keys["stranger"]) for name in ("handbook", "absent"))
+        assert (hidden.status_code, hidden.text.replace("handbook", "absent")) == (404, missing.text)
         forbidden, absent = search(service, keys["stranger"]), None
         with service.client(keys["stranger"]) as client:
             absent = client.post("/v1/search", json={"collection": "nowhere", "query": "x"})

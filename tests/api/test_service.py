@@ -150,6 +150,9 @@ def test_bodies_are_bounded_declared_or_not(service: Served) -> None:
     with service.client() as client:
         assert client.post("/v1/search", content=b"x" * 200_000).status_code == 413
         assert client.post("/v1/search", content=endless()).status_code == 413
+        for content in (b"x" * 200_000, endless()):  # in the form of the route, whoever notices
+            refused = client.post("/v1/chat/completions", content=content)
+            assert (refused.status_code, refused.json()["error"]["type"]) == (413, "invalid_request_error")
 
 
 def test_half_a_body_is_waited_for_no_longer_than_allowed() -> None:

@@ -57,6 +57,10 @@ def lint_of(item: Item) -> tuple[str, ...]:
     return lint(Suite("s", Path(), (item,), "h", documents=FACTS), TEXTS.get).faults
 
 
+def test_a_suite_that_notes_no_documents_need_not_say_why_an_item_is_declined() -> None:
+    assert lint(Suite("s", Path(), (replace(DECLINED, kinds=()),), "h"), TEXTS.get).faults == ()
+
+
 def test_what_may_not_go_to_a_sink_by_the_facts_is_a_fault() -> None:
     item = replace(ASKED, split="tune", kinds=("residency",), route="hosted", sink="eu", gold=(Gold("b.md", "oiled"),))
     assert "b.md may not go to eu, by what is noted of it" in faults(item)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Callable
 
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from domicile.api.problems import problem
 from domicile.observability import Metrics
 
 
@@ -50,7 +51,8 @@ class BodyLimit:
         max_bytes, detail = self._upload if self._is_upload(scope) else self._request
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if not declared.isdigit() or int(declared) > max_bytes:
-            await _refuse(send, detail)
+            refused = problem(Request(scope), 413, "HTTPError", detail, headers={"Connection": "close"})
+            await refused(scope, receive, send)
             return
         received, complete, waited = 0, False, 0.0
 
@@ -106,14 +108,3 @@ class GoldenSignals:
 
 def _method(scope: Scope) -> str:
     return scope["method"] if scope["method"] in ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS") else "other"
-
-
-async def _refuse(send: Send, detail: str) -> None:
-    body = json.dumps({"type": "about:blank", "title": "Content Too Large", "status": 413, "detail": detail}).encode()
-    headers = [
-        (b"content-type", b"application/problem+json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"connection", b"close"),
-    ]
-    await send({"type": "http.response.start", "status": 413, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from rich.console import Console as RichConsole
     from rich.progress import TaskID
 
-logger = logging.getLogger(__name__)
-
 LINE_SECONDS = 10.0
 
 
@@ -246,11 +244,11 @@ def run(parsed: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         console.fail("Interrupted", "domicile: interrupted", "interrupted")
         return 130
-    except Exception:  # a defect of ours: whoever reads JSON gets an object all the same, and stderr the traceback
-        logger.exception("unexpected error")
-        line = "unexpected error: a defect; please report the traceback above"
-        console.fail("InternalError", f"domicile: {line}", line)
-        return 1
+    except BrokenPipeError:
+        raise
+    except Exception:  # a defect of ours: who reads JSON gets an object all the same, and stderr the traceback
+        console.fail("InternalError", "domicile: unexpected error, a defect: please report it", "unexpected error")
+        raise
 
 
 def prepare_home(home: Path) -> None:

@@ -14,25 +14,27 @@ from domicile.errors import UsageError
 
 @pytest.mark.parametrize(
     ("error", "code", "kind"),
-    [
-        (UsageError("--top-k 0: at least 1"), 2, "UsageError"),
-        (KeyboardInterrupt(), 130, "Interrupted"),
-        (ZeroDivisionError("a defect"), 1, "InternalError"),
-    ],
+    [(UsageError("--top-k 0: at least 1"), 2, "UsageError"), (KeyboardInterrupt(), 130, "Interrupted")],
 )
-def test_whatever_happens_one_object_is_printed(
+def test_what_is_foreseen_is_one_object_and_an_exit_code(
     error: BaseException, code: int, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def handler(parsed: argparse.Namespace, console: Console) -> int:
-        raise error
-
-    assert run(argparse.Namespace(home=str(tmp_path), json=True, handler=handler)) == code
+    assert run(parsed(error, tmp_path)) == code
     assert json.loads(capsys.readouterr().out)["error"]["type"] == kind
 
 
-def test_a_defect_leaves_its_traceback(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    def handler(parsed: argparse.Namespace, console: Console) -> int:
-        return 1 // 0
+def test_a_defect_is_an_object_too_and_goes_on_to_the_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ZeroDivisionError):
+        run(parsed(ZeroDivisionError("/secret/path"), tmp_path))
+    told = capsys.readouterr().out
+    assert json.loads(told)["error"]["type"] == "InternalError"
+    assert "secret" not in told
 
-    run(argparse.Namespace(home=str(tmp_path), json=True, handler=handler))
-    assert "ZeroDivisionError" in caplog.text
+
+def parsed(error: BaseException, home: Path) -> argparse.Namespace:
+    def handler(parsed: argparse.Namespace, console: Console) -> int:
+        raise error
+
+    return argparse.Namespace(home=str(home), json=True, handler=handler)
